@@ -19,13 +19,13 @@ from collections.abc import Iterator
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAUNCHER = "extensions/warmwire"
 
-# Distribution -> the files taken from it, as patterns inside site-packages. Of mysql-mimic only the modules that
-# describe packets: its package file and its server need sqlglot, 100 ms of every cold start (docs/adr/0001).
+# Distribution -> the files taken from it, as patterns inside site-packages: just those that protocol/borrowed.py loads.
+# Neither package's own __init__ is among them: they bring in sqlglot and a whole driver (docs/adr/0001).
 CARRIED = {
-    "PyMySQL": ["pymysql/*.py", "pymysql/constants/*.py"],
+    "PyMySQL": ["pymysql/_auth.py", "pymysql/err.py", "pymysql/constants/__init__.py", "pymysql/constants/ER.py"],
     "mysql-mimic": [
         f"mysql_mimic/{name}.py"
-        for name in ("charset", "constants", "errors", "packets", "prepared", "results", "types", "version")
+        for name in ("charset", "constants", "errors", "packets", "prepared", "results", "types")
     ],
 }
 # The emulator is a development tool; it never ships.

@@ -163,6 +163,16 @@ def test_unpacked_layer_imports_its_own_modules_from_the_compiled_files(opt):
     assert not [file for file in loaded if not file.endswith(".pyc")]
 
 
+def test_every_carried_module_is_one_that_is_loaded(opt, layer):
+    # -S: no site-packages, so what is missing here cannot be found elsewhere.
+    load = "import sys; sys.path.insert(0, sys.argv[1]); from warmwire.protocol.borrowed import *"
+    finished = run(sys.executable, "-I", "-S", "-v", "-c", f"{load}; mimic_packets(); pymysql_auth()", opt / "warmwire")
+    assert finished.returncode == 0, finished.stderr
+    borrowed = re.compile(r"warmwire/((?:pymysql|mysql_mimic)/\S*\.py)$")
+    loaded = re.findall(rf"matches {re.escape(str(opt))}/(\S*\.py)$", finished.stderr, re.MULTILINE)
+    assert set(filter(borrowed.match, loaded)) == set(filter(borrowed.match, layer.namelist()))
+
+
 def launch(opt, *arguments, path):
     return run(opt / LAUNCHER, *arguments, env={"PATH": str(path)})
 
@@ -236,9 +246,9 @@ def test_build_refuses_a_dependency_that_was_changed_after_its_installation(tmp_
     site = pathlib.Path(pymysql.__file__).parents[1]
     for folder in [*site.glob("pymysql*"), *site.glob("mysql_mimic*")]:
         shutil.copytree(folder, tmp_path / folder.name)
-    with (tmp_path / "pymysql" / "times.py").open("a") as changed:
+    with (tmp_path / "pymysql" / "err.py").open("a") as changed:
         changed.write("\n")
     assemble = ROOT / "layer" / "assemble.py"
     refused = run(sys.executable, assemble, "stage", tmp_path / "opt", env={"PYTHONPATH": str(tmp_path)})
     assert refused.returncode == 1
-    assert "pymysql/times.py differs from what PyMySQL" in refused.stderr
+    assert "pymysql/err.py differs from what PyMySQL" in refused.stderr
