@@ -3,6 +3,7 @@
 #
 #   ./build.sh               dist/warmwire-layer.zip
 #   ./build.sh tree FOLDER   the same files, unpacked: FOLDER is then what Lambda has as /opt
+#   ./build.sh sample FOLDER the sample function with its driver: FOLDER is then what Lambda has as /var/task
 #
 # The modules are shipped compiled as well: /opt is read-only, so a runtime could never keep what it compiled, and would do
 # it again at every cold start. Each Python of `versions` that is on this machine compiles its own; the others still run
@@ -57,6 +58,12 @@ tree() {
     [ -z "$from_source" ] || say "runs from source, with a slower cold start, on Python:$from_source (not on this machine)"
 }
 
+## sample FOLDER - Stage the sample function with the driver that it brings along.
+sample() {
+    ./setup.sh demo
+    .venv/bin/python layer/assemble.py stage-sample "$1"
+}
+
 ## layer - Build dist/warmwire-layer.zip; it appears complete or not at all.
 layer() {
     scratch=$(mktemp -d)
@@ -71,6 +78,6 @@ layer() {
 
 case "${1-layer}" in
 layer) layer ;;
-tree) tree "${2:?which folder?}" ;;
+tree | sample) "$1" "${2:?which folder?}" ;;
 *) sed -n 's/^#   //p' "$0"; exit 2 ;;
 esac

@@ -28,6 +28,8 @@ CARRIED = {
         for name in ("charset", "constants", "errors", "packets", "prepared", "results", "types")
     ],
 }
+# The sample function's own dependency, whole: a function brings its driver along.
+SAMPLE_CARRIED = {"PyMySQL": ["pymysql/*.py", "pymysql/constants/*.py"]}
 # The emulator is a development tool; it never ships.
 LEFT_OUT = "emulator"
 
@@ -44,10 +46,21 @@ def stage(tree: pathlib.Path) -> None:
         if inside.parts[0] != LEFT_OUT:
             copy(module, code / "warmwire" / inside)
     copy(ROOT / "layer" / "warmwire" / "__main__.py", code / "__main__.py")
-    for name, patterns in CARRIED.items():
-        for source, place in carried_files(name, patterns):
-            copy(source, code / place)
+    carry(CARRIED, code)
     copy(ROOT / "layer" / LAUNCHER, tree / LAUNCHER)
+
+
+def stage_sample(folder: pathlib.Path) -> None:
+    """Fill `folder` with the sample function, as Lambda has it in /var/task."""
+    copy(ROOT / "sample_function" / "app.py", folder / "app.py")
+    carry(SAMPLE_CARRIED, folder)
+
+
+def carry(distributions: dict[str, list[str]], folder: pathlib.Path) -> None:
+    """Copy the named files of installed distributions to where `folder`, on sys.path, makes them importable."""
+    for name, patterns in distributions.items():
+        for source, place in carried_files(name, patterns):
+            copy(source, folder / place)
 
 
 def copy(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -106,7 +119,9 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["stage", tree]:
             stage(pathlib.Path(tree))
+        case ["stage-sample", folder]:
+            stage_sample(pathlib.Path(folder))
         case ["pack", tree, output]:
             pack(pathlib.Path(tree), pathlib.Path(output))
         case _:
-            sys.exit("usage: assemble.py stage TREE | pack TREE OUTPUT")
+            sys.exit("usage: assemble.py stage TREE | stage-sample FOLDER | pack TREE OUTPUT")

@@ -75,9 +75,7 @@ def test_unpacked_build_has_the_files_and_modes_of_the_zip(layer, tmp_path):
         for path in (tmp_path / "opt").rglob("*")
         if path.is_file()
     }
-    assert files == {
-        entry.filename: (layer.read(entry), stat.S_IMODE(entry.external_attr >> 16)) for entry in layer.infolist()
-    }
+    assert files == {entry.filename: (layer.read(entry), stat.S_IMODE(entry.external_attr >> 16)) for entry in layer.infolist()}
 
 
 def test_launcher_is_the_only_extension_and_the_only_executable(layer):
@@ -226,9 +224,7 @@ def test_launcher_becomes_the_extension_process(opt, interpreters):
 
 
 def test_an_old_runtime_is_told_what_is_needed(opt):
-    as_an_old_python = (
-        "import runpy, sys; sys.version_info = (3, 10, 13); runpy.run_path(sys.argv[1], run_name='__main__')"
-    )
+    as_an_old_python = "import runpy, sys; sys.version_info = (3, 10, 13); runpy.run_path(sys.argv[1], run_name='__main__')"
     refused = run(sys.executable, "-I", "-c", as_an_old_python, opt / "warmwire")
     assert refused.returncode == 1
     assert refused.stderr.startswith("warmwire: needs a runtime of python3.11 or later")
