@@ -1,0 +1,42 @@
+"""What the first word of a statement tells that no flag of the server does."""
+
+_READS = frozenset(
+    b"SELECT SHOW EXPLAIN DESCRIBE DESC TABLE VALUES HELP SET USE DO BEGIN START SAVEPOINT RELEASE ROLLBACK CHECKSUM".split()
+)
+
+HEAD_SIZE = 128
+"""Bytes of a statement that are looked at."""
+
+
+def first_word(sql: bytes) -> bytes:
+    """The first word of a statement in upper case, after blanks, opening brackets and comments.
+
+    Empty if there is none among the bytes given, or if the statement begins with a comment that servers execute.
+    """
+    at = 0
+    while at < len(sql):
+        if sql[at : at + 1] in b" \t\r\n\f\v(;":
+            at += 1
+        elif sql.startswith((b"/*!", b"/*M!"), at):
+            return b""
+        elif sql.startswith(b"/*", at):
+            end = sql.find(b"*/", at + 2)
+            if end < 0:
+                return b""
+            at = end + 2
+        elif sql.startswith((b"-- ", b"--\t", b"--\n", b"#"), at):
+            end = sql.find(b"\n", at)
+            if end < 0:
+                return b""
+            at = end + 1
+        else:
+            break
+    end = at
+    while end < len(sql) and (sql[end : end + 1].isalpha()):
+        end += 1
+    return sql[at:end].upper()
+
+
+def only_reads(sql: bytes) -> bool:
+    """Whether a statement's first word belongs to those that change no data. (A function in a SELECT still may.)"""
+    return first_word(sql) in _READS
