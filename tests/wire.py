@@ -14,7 +14,7 @@ import io
 import itertools
 import socket
 import struct
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from tests.wire_packets import (
     CURSOR_EXISTS,
@@ -45,15 +45,6 @@ from tests.wire_packets import (
     scramble,
     text_row,
 )
-
-Upload = Callable[[bytes], Iterable[bytes]]
-"""Given the file name that LOAD DATA LOCAL asks for, the packets to upload."""
-
-
-def refuse_upload(name: bytes) -> Iterable[bytes]:
-    """Upload nothing: the empty packet alone."""
-    return ()
-
 
 SINGLE = frozenset(
     {
@@ -123,7 +114,7 @@ class Wire:
         # MariaDB's greeting leaves LONG_PASSWORD clear to say "MariaDB"; asking for it keeps its extensions off.
         self.flags = flags & (self.greeting.flags | Flag.LONG_PASSWORD)
         assert not self.flags & UNREADABLE, f"this client does not speak {self.flags & UNREADABLE!r}"
-        plugin, answer = self._first_answer(login, self.greeting.plugin, self.greeting.nonce)
+        plugin, answer = self._first_answer(login)
         body = struct.pack("<IIB23x", flags, 1 << 30, login.collation) + login.user.encode() + b"\0"
         if flags & Flag.PLUGIN_AUTH_LENENC:
             body += lenenc(len(answer)) + answer
@@ -142,7 +133,7 @@ class Wire:
 
     def change_user(self, login: Login) -> list[Packet]:
         """COM_CHANGE_USER; returns the packets of the exchange, ending with the OK. Raises ``Refused``, ``Closed``."""
-        plugin, answer = self._first_answer(login, self.greeting.plugin, self.greeting.nonce)
+        plugin, answer = self._first_answer(login)
         body = bytes([Command.CHANGE_USER]) + login.user.encode() + b"\0" + bytes([len(answer)]) + answer
         body += (login.database or "").encode() + b"\0" + struct.pack("<H", login.collation)
         if self.flags & Flag.PLUGIN_AUTH:
@@ -152,14 +143,14 @@ class Wire:
         self.send(body)
         return self._authenticate(login, plugin, self.greeting.nonce)
 
-    def _first_answer(self, login: Login, offered: bytes, nonce: bytes) -> tuple[bytes, bytes]:
+    def _first_answer(self, login: Login) -> tuple[bytes, bytes]:
         plugin = login.plugin
         if plugin is None:
-            known = offered in SCRAMBLES and login.flags & Flag.PLUGIN_AUTH
-            plugin = offered if known else b"mysql_native_password"
+            offered = self.greeting.plugin
+            plugin = offered if offered in SCRAMBLES and self.flags & Flag.PLUGIN_AUTH else b"mysql_native_password"
         if login.first_answer is not None:
             return plugin, login.first_answer
-        return plugin, scramble(plugin, login.password.encode(), nonce)
+        return plugin, scramble(plugin, login.password.encode(), self.greeting.nonce)
 
     def _authenticate(self, login: Login, plugin: bytes, nonce: bytes) -> list[Packet]:
         password = login.password.encode()
@@ -186,15 +177,18 @@ class Wire:
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def command(
-        self, command: int, argument: bytes = b"", *, chunks: Sequence[int] = (), upload: Upload = refuse_upload
+        self, command: int, argument: bytes = b"", *, chunks: Sequence[int] = (), uploads: Iterable[bytes] = ()
     ) -> list[Packet]:
-        """Send one command and return its whole response. ``chunks``: sizes of the writes, over and over."""
-        self.send(bytes([command]) + argument, chunks=chunks)
-        return list(self.response(command, upload=upload))
+        """Send one command and return its whole response.
 
-    def query(self, sql: str, *, upload: Upload = refuse_upload) -> list[Packet]:
+        ``chunks``: sizes of the writes, over and over. ``uploads``: packets for LOAD DATA LOCAL; without, it is refused.
+        """
+        self.send(bytes([command]) + argument, chunks=chunks)
+        return list(self.response(command, uploads=uploads))
+
+    def query(self, sql: str, *, uploads: Iterable[bytes] = ()) -> list[Packet]:
         """COM_QUERY; raises ``Refused`` if the response ends in an error."""
-        packets = self.command(Command.QUERY, sql.encode(), upload=upload)
+        packets = self.command(Command.QUERY, sql.encode(), uploads=uploads)
         if packets[-1].role is Role.ERROR:
             raise Refused(packets[-1].payload)
         return packets
@@ -220,7 +214,7 @@ class Wire:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Closed(str(error)) from error
 
-    def response(self, command: int, *, upload: Upload = refuse_upload) -> Iterator[Packet]:
+    def response(self, command: int, *, uploads: Iterable[bytes] = ()) -> Iterator[Packet]:
         """Read the response to ``command``, which has been sent, packet by packet; stops where it ends."""
         if command in UNANSWERED:
             return iter(())
@@ -232,11 +226,11 @@ class Wire:
             return self._rows_alone()
         if command in SINGLE:
             return self._single(command)
-        return self._results(command, upload)
+        return self._results(command, uploads)
 
     # The readers below are generators of physical packets; what they yield carries the role that they read it in.
 
-    def _results(self, command: int, upload: Upload) -> Generator[Packet, None, None]:
+    def _results(self, command: int, uploads: Iterable[bytes]) -> Generator[Packet, None, None]:
         status = MORE_RESULTS
         while status & MORE_RESULTS:
             head = self.read_logical()
@@ -249,7 +243,7 @@ class Wire:
                 status = ok_status(head[0].payload)
             elif first == LOCAL_INFILE:
                 yield from cast(head, Role.UPLOAD_WANTED)
-                self._upload(upload(head[0].payload[1:]))
+                self._upload(uploads)
             elif first == EOF:
                 yield from self._end(head)
                 return

@@ -129,6 +129,7 @@ class Refused(Exception):
     """The server answered with an ERR packet."""
 
     def __init__(self, payload: bytes) -> None:
+        self.payload = payload
         self.errno, self.sqlstate, self.text = parse_error(payload)
         super().__init__(f"{self.errno} ({self.sqlstate}): {self.text}")
 

@@ -1,0 +1,99 @@
+"""Plays a conversation against a server and records what comes back."""
+
+import struct
+from dataclasses import dataclass, field, replace
+
+from tests.integration.conversation import Conversation, Step
+from tests.integration.masks import canonical, canonical_login
+from tests.wire import Wire
+from tests.wire_packets import Closed, Command, Flag, Packet, Refused, Role, frame
+
+NO_STATEMENT = 0x7FFF0000
+"""Used for statements that could not be prepared: no server has an id like that."""
+
+Address = tuple[str, int] | str
+
+
+@dataclass
+class Recording:
+    """What came back, masked. A login or step that ended in a closed connection is recorded as no packets at all."""
+
+    flags: Flag
+    login: list[Packet] = field(default_factory=list)
+    exchanges: list[tuple[Step, list[Packet]]] = field(default_factory=list)
+
+
+class Player:
+    """One side of the comparison."""
+
+    def __init__(self, address: Address, conversation: Conversation, flags: Flag) -> None:
+        """``flags`` are sent as they are, instead of those of the conversation."""
+        self.wire = Wire(address)
+        self.conversation = conversation
+        self.login = replace(conversation.login, flags=flags)
+        self.ids: list[int] = []
+        """Ids that the server gave to the prepared statements, by ordinal."""
+        self.recording = Recording(flags)
+
+    def play(self) -> Recording:
+        """Play everything, unless the server ends the connection before."""
+        try:
+            self.recording.login = canonical_login(self.wire.login(self.login), self.wire.flags)
+            self._steps()
+            self._leave()
+        except Refused as error:
+            self.recording.login = [Packet(0, f"{error.errno} {error.sqlstate}".encode(), Role.ERROR)]
+        except TimeoutError as error:
+            raise AssertionError(f"no answer to step {len(self.recording.exchanges)}") from error
+        finally:
+            self.wire.close()
+        return self.recording
+
+    def _steps(self) -> None:
+        steps = iter(self.conversation.steps)
+        for step in steps:
+            together = [step, next(steps)] if step.with_next else [step]
+            try:
+                if step.login:
+                    self._record(step, self._change_user(step))
+                    continue
+                frames = b"".join(frame(self._payload(each)) for each in together)
+                self.wire.send_raw(frames, chunks=step.chunks)
+                for each in together:
+                    self._record(each, list(self.wire.response(each.command, uploads=each.uploads)))
+            except Closed:
+                self.recording.exchanges.append((step, []))
+                return
+
+    def _payload(self, step: Step) -> bytes:
+        if step.statement is None:
+            return bytes([step.command]) + step.argument
+        known = 0 <= step.statement < len(self.ids)
+        return bytes([step.command]) + struct.pack("<I", self.ids[step.statement] if known else NO_STATEMENT) + step.argument
+
+    def _change_user(self, step: Step) -> list[Packet]:
+        assert step.login is not None
+        try:
+            return self.wire.change_user(step.login)
+        except Refused as error:
+            return [Packet(0, error.payload, Role.ERROR)]
+
+    def _record(self, step: Step, packets: list[Packet]) -> None:
+        if step.command == Command.STMT_PREPARE:
+            made = packets[0].role is Role.PREPARED
+            self.ids.append(struct.unpack_from("<I", packets[0].payload, 1)[0] if made else NO_STATEMENT)
+        self.recording.exchanges.append((step, canonical(step, packets, self.wire.flags)))
+
+    def _leave(self) -> None:
+        match self.conversation.farewell:
+            case "quit":
+                self.wire.quit()
+            case "half":
+                self.wire.send_raw(frame(b"\x03SELECT 'never finished'")[:-5])
+            case "unread":
+                self.wire.send(b"\x03SELECT seq, pad FROM wire.many")
+                self.wire.read_logical()
+            case "upload":
+                self.wire.send(b"\x03LOAD DATA LOCAL INFILE 'x' INTO TABLE wire.loaded")
+                if self.wire.read_logical()[0].payload[0] == 0xFB:
+                    self.wire.send(b"1\tone\n", 2)
