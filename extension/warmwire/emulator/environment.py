@@ -106,7 +106,7 @@ class Environment:
     @property
     def processes(self) -> types.MappingProxyType[str, int]:
         """The ids of the processes (and of their groups), by ``runtime`` and ``extension NAME``."""
-        return types.MappingProxyType({name: process.pid for name, process in self._processes.items()})
+        return types.MappingProxyType({name: process.pid for name, process in self._processes.copy().items()})
 
     @property
     def address(self) -> str:

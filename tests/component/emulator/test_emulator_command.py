@@ -1,0 +1,113 @@
+import argparse
+import io
+import json
+import zipfile
+
+import pytest
+
+from tests.component.emulator.workshop import PLAIN
+from warmwire.emulator import command
+from warmwire.emulator.layers import extension_files, unpacked
+
+FUNCTION = """
+runtime = Runtime()
+while True:
+    event = runtime.next()
+    if event == "hang":
+        time.sleep(60)
+    runtime.respond([os.environ.get("A"), os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], event])
+"""
+
+
+@pytest.fixture
+def emulate(workshop, capsys):
+    """Runs the command on a function with one extension: exit code, stdout, stderr."""
+    workshop.extension(PLAIN)
+    workshop.program(workshop.function / "bootstrap", FUNCTION)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+
+    def run(*arguments):
+        defaults = ["--function", str(workshop.function), "--layer", str(workshop.layer)]
+        code = command.run(parser.parse_args([*defaults, *arguments]))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_each_invocation_is_a_row_and_the_log_goes_to_stderr(emulate):
+    code, out, err = emulate("-n", "2", "--idle", "0.1", "--env", "A=b=c", "--memory", "256", "--event", "[1]")
+    assert code == 0
+    header, first, second, *shutdown = out.splitlines()
+    assert " ".join(header.split()) == "request status init ms response ms held ms billed ms frozen s response"
+    assert first.split()[1] == second.split()[1] == "success"
+    assert first.endswith('["b=c", "256", [1]]')
+    assert float(second.split()[5]) >= 0.1
+    assert shutdown[0].startswith("SHUTDOWN spindown took ")
+    assert [line.split(" after ")[0] for line in shutdown[1:]] == [
+        "  runtime: signal: terminated",
+        "  extension toy: exit status 0",
+    ]
+    assert "[extension toy] shut down" in err and "[platform] START RequestId: " in err
+
+
+def test_an_invocation_that_fails_makes_the_exit_code_one(emulate):
+    code, out, _ = emulate("--event", '"hang"', "--timeout", "0.3")
+    assert code == 1
+    assert out.splitlines()[1].split()[1] == "timeout"
+    assert out.splitlines()[2].startswith("SHUTDOWN timeout took ")
+    assert out.splitlines()[-1] == "SHUTDOWN spindown: nothing was left to end"
+
+
+def test_json_has_everything(emulate):
+    code, out, _ = emulate("--json", "-n", "2")
+    document = json.loads(out)
+    assert code == 0
+    assert [invocation["status"] for invocation in document["invocations"]] == ["success", "success"]
+    assert document["invocations"][0]["response"] == {"payload": [None, "128", {}], "error_type": None}
+    assert document["invocations"][0]["init"]["phase"] == "init" and document["invocations"][1]["init"] is None
+    assert document["shutdown"]["clean"] is True
+
+
+def test_a_zip_is_unpacked_with_its_modes(emulate, workshop, tmp_path):
+    archive = tmp_path / "layer.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for file in extension_files(workshop.layer):
+            opened.write(file, f"extensions/{file.name}")
+    with unpacked(archive) as folder:
+        assert (folder / "extensions" / "toy").stat().st_mode & 0o777 == 0o755
+    assert not folder.exists()
+    code, _, err = emulate("--layer", str(archive))
+    assert code == 0 and "[extension toy] shut down" in err
+
+
+def test_the_event_comes_from_a_file_or_from_stdin(tmp_path, monkeypatch):
+    file = tmp_path / "event.json"
+    file.write_text('{"from": "file"}')
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"from": "stdin"}'))
+    assert command.read_event(str(file)) == {"from": "file"}
+    assert command.read_event("-") == {"from": "stdin"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--event", "{"], "Expecting"),
+        (["--event", "nowhere.json"], "nowhere.json"),
+        (["--layer", "nowhere.zip"], "nowhere.zip"),
+        (["--layer", __file__], "not a zip file"),
+        (["--function", "nowhere"], "nowhere is not a folder"),
+        (["--function", "tests"], "tests has no bootstrap: name one, or a --handler"),
+    ],
+)
+def test_what_cannot_be_started_is_said_in_words(emulate, arguments, words):
+    code, out, err = emulate(*arguments)
+    assert code == 2 and out == "" and words in err
+
+
+@pytest.mark.parametrize("arguments", [["-n", "0"], ["--idle", "-1"], ["--timeout", "inf"], ["--env", "A"], ["--env", "=a"]])
+def test_a_wrong_argument_is_refused_by_the_parser(emulate, arguments, capsys):
+    with pytest.raises(SystemExit):
+        emulate(*arguments)
+    assert "error: argument" in capsys.readouterr().err
