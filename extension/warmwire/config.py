@@ -102,7 +102,7 @@ class Config:
         "DB_TLS",
         "verify-full",
         _one_of("verify-full", "verify-ca", "required", "disabled"),
-        "`verify-full` (certificate and host name), `verify-ca` (certificate), `required` (encrypted, not verified), `disabled`",
+        "`verify-full` (certificate and host name), `verify-ca` (certificate), `required` (encrypted only), `disabled`",
     )
     db_tls_ca: str = _setting("DB_TLS_CA", "", _text, "PEM file of the CAs to trust", shown="the system's")
     port: int = _setting("PORT", 3306, _number(1, 65535), "TCP port on 127.0.0.1 that clients connect to")

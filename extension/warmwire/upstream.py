@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from warmwire.channel import PacketChannel
 from warmwire.clock import Clock, Instant
 from warmwire.config import Config
-from warmwire.errors import DatabaseUnreachable, ProtocolError
+from warmwire.errors import DatabaseUnreachable, PacketTooLarge, ProtocolError, ServerRefused
 from warmwire.protocol.auth import Proof
 from warmwire.protocol.capabilities import for_upstream
 from warmwire.protocol.codec import read_string
@@ -77,7 +77,14 @@ class Upstream:
     """
 
     def __init__(
-        self, channel: PacketChannel, key: int, login: Login, greeting: Greeting, facts: ServerFacts, config: Config, clock: Clock
+        self,
+        channel: PacketChannel,
+        key: int,
+        login: Login,
+        greeting: Greeting,
+        facts: ServerFacts,
+        config: Config,
+        clock: Clock,
     ) -> None:
         self.channel = channel
         self.wire = channel.wire
@@ -98,7 +105,7 @@ class Upstream:
     def watch(self, on_lost: Callable[["Upstream", str], None]) -> None:
         """While idle: report the first sign that the connection is of no more use, and why."""
         self.wire.listen(
-            lambda data: on_lost(self, "the server spoke unasked" if data else ""),
+            lambda _: on_lost(self, "the server spoke unasked"),
             lambda problem: on_lost(self, f"connection lost: {problem or 'closed by the server'}"),
         )
 
@@ -132,25 +139,33 @@ class Upstream:
             ServerRefused: the database cannot be selected; the session is clean all the same, but at no baseline.
             OSError, ProtocolError: discard the upstream.
         """
+        try:
+            if baseline.database is None:  # no reset can unselect a database
+                await self.change_user(baseline)
+                return
+            selected = await self._reset(baseline, baseline.database)
+        except ServerRefused as problem:
+            raise ProtocolError(f"the server refused the reset: {problem}") from problem
+        if selected[0] == 0xFF:
+            raise read_error(selected)
+        self._check(selected)
+        self._arrived(baseline)
+
+    async def _reset(self, baseline: Baseline, database: bytes) -> bytes:
+        """Reset and set everything again; gives the answer to selecting the database."""
         self.baseline = None
         self.channel.attach()
-        if baseline.database is None:  # no reset can unselect a database
-            await self.change_user(baseline)
-            return
-        charset = self._charset(baseline)
-        answers = await self._run(
+        reset, setting, option, selected = await self._run(
             bytes((Command.RESET_CONNECTION,)),
-            settings(baseline, self._config.idle_timeout, charset),
+            settings(baseline, self._config.idle_timeout, self._charset(baseline)),
             set_multi_statements(baseline.multi_statements),
-            init_db(baseline.database),
+            init_db(database),
         )
-        await self._settle(answers[0], answers[1], baseline)
-        self._check(answers[2])
+        await self._settle(reset, setting, baseline)
+        self._check(option)
         if self.facts.init_connect:
             await self._run_init_connect(baseline)
-        if answers[3][0] == 0xFF:
-            raise read_error(answers[3])
-        self._arrived(baseline)
+        return selected
 
     async def change_user(self, baseline: Baseline) -> bytes:
         """COM_CHANGE_USER to our own account, which also unselects the database or selects another.
@@ -342,7 +357,7 @@ class Connector:
             raise DatabaseUnreachable(
                 f"{reason} while {step}; the database is {where}: check WARMWIRE_DB_HOST, WARMWIRE_DB_PORT and that it runs"
             ) from problem
-        except ProtocolError as problem:
+        except (ProtocolError, PacketTooLarge) as problem:
             raise DatabaseUnreachable(f"{problem}; the database is {where}") from problem
 
     async def _open(self, key: int, baseline: Baseline, on_step: Callable[[str], None]) -> Upstream:

@@ -274,9 +274,9 @@ async def start_tls(
 
 
 async def _ready(add: Callable[..., None], remove: Callable[[int], object], fd: int) -> None:
-    ready = asyncio.get_running_loop().create_future()
-    add(fd, lambda: ready.done() or ready.set_result(None))
+    ready = asyncio.Event()
+    add(fd, ready.set)
     try:
-        await ready
+        await ready.wait()
     finally:
         remove(fd)

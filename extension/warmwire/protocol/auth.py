@@ -99,7 +99,7 @@ class Verifier:
 
     def __init__(self, password: bytes | None, fallback: bytes) -> None:
         self._password = password
-        self._fallback = fallback
+        self.fallback = fallback
         self._switched: bytes | None = None
         self._nonce = b""
 
@@ -120,7 +120,7 @@ class Verifier:
             return self._accept(named, response)
         if not can_switch:
             return Step((), False)
-        return self.switch(named if expected is not None else self._fallback, fresh_nonce)
+        return self.switch(named if expected is not None else self.fallback, fresh_nonce)
 
     def switch(self, plugin: bytes, nonce: bytes) -> Step:
         """Ask for a proof with this plugin and nonce."""

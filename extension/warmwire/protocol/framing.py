@@ -57,12 +57,14 @@ class CommandFramer:
     Both are one *logical* packet: physical packets of 16 MiB - 1 bytes and a last, shorter one.
     """
 
-    __slots__ = ("_continued", "_header", "_left", "size")
+    __slots__ = ("_continued", "_header", "_left", "sequence", "size")
 
     def __init__(self) -> None:
         self._header = b""  # an incomplete header
         self._left = -1  # bytes of the current physical packet still to come; -1: a header comes next
         self._continued = False
+        self.sequence = 0
+        """Sequence id of the last header."""
         self.size = 0
         """Payload bytes of the current logical packet so far, by its headers."""
 
@@ -86,6 +88,7 @@ class CommandFramer:
                 at += need
                 self._header = b""
                 length = header[0] | header[1] << 8 | header[2] << 16
+                self.sequence = header[3]
                 self.size += length
                 self._left = length
                 self._continued = length == MAX_PAYLOAD

@@ -1,0 +1,328 @@
+"""The pool: upstreams that outlive their clients.
+
+A client checks an upstream out, keeps it until it leaves, and checks it in; then it is reset in the background, off
+everyone's critical path, to the baseline of the client that left, because the next one is nearly always of the same
+kind. When nothing is free, clients queue in the order they came. Slow work (connecting, resetting, closing) happens
+outside of the accounting in :mod:`warmwire.pool.state`.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from warmwire.clock import Clock
+from warmwire.config import Config
+from warmwire.errors import CheckoutTimeout, ClientError, DatabaseUnreachable, ProtocolError, ServerRefused, ShuttingDown
+from warmwire.pool.state import Open, PoolState, Slot, SlotState, Use
+from warmwire.protocol.constants import Capability
+from warmwire.session import Baseline
+from warmwire.upstream import ServerFacts, Upstream
+
+logger = logging.getLogger("warmwire.pool")
+
+RESET_TIMEOUT = 5.0
+"""Seconds that a background reset may take; it is bounded by the network, not by statements."""
+FIRST_KEY = Capability.MULTI_RESULTS
+"""Pool key of an upstream that is opened before any client came: what the plainest drivers ask for."""
+_UTF8MB4_GENERAL_CI = 45
+PING_TIMEOUT = 1.0
+"""Seconds to wait for a validation's answer; a silent network gives none."""
+
+_FAILURES = (OSError, TimeoutError, ProtocolError, ClientError)
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+"""Runs a coroutine in the background; app.py owns the tasks."""
+
+
+def first_baseline(config: Config) -> Baseline:
+    """Baseline of an upstream that is opened before any client came."""
+    return Baseline(config.db_name.encode() or None, _UTF8MB4_GENERAL_CI, False, False)
+
+
+class Opener(Protocol):
+    """Opens upstreams; :class:`warmwire.upstream.Connector` is one."""
+
+    @property
+    def facts(self) -> ServerFacts | None:
+        """What the last login told of the server."""
+
+    async def open(self, key: int, baseline: Baseline, timeout: float) -> Upstream:
+        """Open one, or raise ClientError."""
+        ...
+
+
+class Pool:
+    """Checks upstreams out and in. All methods belong to the loop's thread.
+
+    Args:
+        config: sizes and timeouts.
+        opener: opens upstreams.
+        clock: for ages.
+        spawn: runs background work.
+    """
+
+    def __init__(self, config: Config, opener: Opener, clock: Clock, spawn: Spawn) -> None:
+        self._config = config
+        self._opener = opener
+        self._clock = clock
+        self._spawn = spawn
+        self.state = PoolState(config.pool_size, config.pool_max)
+        self._upstreams: dict[int, Upstream] = {}
+        self._slots: dict[Upstream, Slot] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._changed = asyncio.Event()
+        self._closing = False
+        self.hint: tuple[int, Baseline] = (FIRST_KEY, first_baseline(config))
+        """Kind of the client that came last: what an upstream opened ahead of its client should be."""
+
+    async def facts(self, timeout: float) -> ServerFacts:
+        """What is known of the server; opens an upstream to learn it if need be.
+
+        Raises:
+            ClientError: none could be opened.
+        """
+        if self._opener.facts is None:
+            upstream = await self.check_out(*self.hint, timeout)
+            self.check_in_unused(upstream)
+        if self._opener.facts is None:
+            raise DatabaseUnreachable("an upstream was opened, but told nothing of its server")
+        return self._opener.facts
+
+    def likely_thread_id(self) -> int:
+        """Connection id of the upstream that the next client will probably get; 0 if there is none."""
+        idle = [number for number, slot in self.state.slots.items() if slot.state is SlotState.IDLE]
+        return self._upstreams[idle[-1]].thread_id if idle else 0
+
+    def try_check_out(self, key: int, baseline: Baseline) -> Upstream | None:
+        """An idle upstream that needs no work at all, or None: then await :meth:`check_out`."""
+        if self._waiters or self._closing:
+            return None
+        for slot in self.state.slots.values():
+            if slot.state is SlotState.IDLE and slot.key == key and slot.baseline == baseline:
+                upstream = self._upstreams[slot.number]
+                if not self._is_stale(upstream) and upstream.is_quiet():
+                    self.state.move(slot, SlotState.ACTIVE)
+                    return upstream
+        return None
+
+    async def check_out(self, key: int, baseline: Baseline, timeout: float) -> Upstream:
+        """An upstream of this kind, at this baseline, for the caller alone. Cancelling gives it back.
+
+        Args:
+            key: its pool key.
+            baseline: where its session has to be.
+            timeout: seconds in all.
+
+        Raises:
+            CheckoutTimeout: none became free in time.
+            ServerRefused: the server refused the login or the database.
+            DatabaseUnreachable: none could be opened.
+            ShuttingDown: the pool is closed.
+        """
+        started = self._clock.now()
+        self.hint = (key, baseline)
+        place: asyncio.Future[None] | None = None
+        try:
+            while True:
+                if self._closing:
+                    raise ShuttingDown("Warmwire is shutting down with its Lambda environment")
+                left = timeout - started.age(self._clock.now())
+                if place is not None or not self._waiters:
+                    decision = self.state.request(key, baseline)
+                    if isinstance(decision, Use):
+                        upstream = await self._take(decision.slot, baseline, left)
+                        if upstream is not None:
+                            return upstream
+                        continue
+                    if isinstance(decision, Open):
+                        return await self._open(decision, baseline, left)
+                place = await self._queue(place, left, timeout)
+        finally:
+            if place is not None:
+                self._leave_queue(place)
+
+    def check_in(self, upstream: Upstream, baseline: Baseline) -> None:
+        """Give an upstream back, between exchanges; it is reset to the baseline in the background."""
+        slot = self._slots.get(upstream)
+        if slot is None:
+            return
+        self.state.move(slot, SlotState.RESETTING)
+        self._spawn(self._reset(slot, upstream, baseline))
+
+    def check_in_unused(self, upstream: Upstream) -> None:
+        """Give an upstream back that is as it was at check-out."""
+        slot = self._slots.get(upstream)
+        if slot is not None:
+            self._idle(slot, upstream)
+
+    def discard(self, upstream: Upstream, reason: str) -> None:
+        """Close an upstream at once and forget it."""
+        slot = self._slots.get(upstream)
+        upstream.wire.abort()
+        if slot is not None:
+            logger.info("discarded %r: %s", upstream, reason, extra={"upstream": upstream.thread_id, "reason": reason})
+            self._forget(slot, upstream)
+
+    async def open_ahead(self, timeout: float) -> None:
+        """Open the first upstream before any client needs it. A failure is only logged: the client will be told."""
+        try:
+            await self.facts(timeout)
+        except ClientError as problem:
+            logger.warning("opening the first upstream failed: %s", problem)
+
+    async def settle(self, timeout: float) -> None:
+        """Wait until nothing is being reset, then close what is above the size to keep: the invocation has ended."""
+        try:
+            async with asyncio.timeout(timeout):
+                while any(slot.state is SlotState.RESETTING for slot in self.state.slots.values()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            logger.warning("resets did not end before the invocation's: %s", self.state.describe())
+        for slot in self.state.surplus():
+            self._quit(slot)
+
+    async def close(self, timeout: float) -> None:
+        """Close every upstream, those between exchanges with COM_QUIT, and wait for that up to ``timeout`` seconds."""
+        self._closing = True
+        for place in self._waiters:
+            if not place.done():
+                place.set_result(None)
+        try:
+            async with asyncio.timeout(timeout / 2):
+                while any(slot.state is SlotState.RESETTING for slot in self.state.slots.values()):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            logger.warning("resets did not end before the shutdown: %s", self.state.describe())
+        leaving = []
+        for slot in list(self.state.slots.values()):
+            upstream = self._upstreams.get(slot.number)
+            if upstream is None:
+                continue
+            if upstream.exchange.done and slot.state in (SlotState.IDLE, SlotState.ACTIVE):
+                leaving.append(upstream.wire.closed)
+                self.state.move(slot, SlotState.CLOSING)
+                self._quit(slot)
+            elif slot.state is not SlotState.CLOSING:
+                self.discard(upstream, "shutdown during an exchange")
+            else:
+                leaving.append(upstream.wire.closed)
+        if leaving:
+            await asyncio.wait(leaving, timeout=timeout / 2)
+
+    async def _take(self, slot: Slot, baseline: Baseline, left: float) -> Upstream | None:
+        """Make an idle upstream ready for its client; None if it turned out to be dead."""
+        upstream = self._upstreams[slot.number]
+        if not upstream.is_quiet():
+            self.discard(upstream, "it had been closed while idle")
+            return None
+        try:
+            if self._is_stale(upstream):
+                async with asyncio.timeout(min(PING_TIMEOUT, max(left, 0.0))):
+                    await upstream.ping()
+            if upstream.baseline != baseline:
+                async with asyncio.timeout(max(left, 0.0)):
+                    await upstream.reset_to(baseline)
+        except ServerRefused:
+            self._idle(slot, upstream)  # clean, but the client cannot have its database
+            raise
+        except _FAILURES as problem:
+            self.discard(upstream, f"validation failed: {problem or type(problem).__name__}")
+            return None
+        except BaseException:
+            self.discard(upstream, "its client left during the check-out")
+            raise
+        return upstream
+
+    async def _open(self, decision: Open, baseline: Baseline, left: float) -> Upstream:
+        slot = decision.slot
+        try:
+            if decision.instead is not None:
+                gone = self._upstreams[decision.instead.number].wire.closed
+                self._quit(decision.instead)
+                await asyncio.wait((gone,))  # bounded by the wire's LINGER; the server counts it until then
+            upstream = await self._opener.open(slot.key, baseline, max(left, 0.0))
+        except BaseException:
+            self.state.closed(slot)
+            self._wake()
+            raise
+        self._upstreams[slot.number] = upstream
+        self._slots[upstream] = slot
+        self.state.move(slot, SlotState.ACTIVE)
+        logger.info("opened %r, %s", upstream, self.state.describe(), extra={"upstream": upstream.thread_id})
+        if self._closing:
+            self.discard(upstream, "opened during the shutdown")
+            raise ShuttingDown("Warmwire is shutting down with its Lambda environment")
+        return upstream
+
+    async def _reset(self, slot: Slot, upstream: Upstream, baseline: Baseline) -> None:
+        try:
+            async with asyncio.timeout(RESET_TIMEOUT):
+                await upstream.reset_to(baseline)
+        except ServerRefused as problem:
+            logger.debug("%r is clean, but at no baseline: %s", upstream, problem)
+        except _FAILURES as problem:
+            self.discard(upstream, f"the reset failed: {problem or type(problem).__name__}")
+            return
+        except BaseException:
+            self.discard(upstream, "the reset was interrupted")
+            raise
+        self._idle(slot, upstream)
+
+    def _idle(self, slot: Slot, upstream: Upstream) -> None:
+        slot.baseline = upstream.baseline
+        self.state.move(slot, SlotState.IDLE)
+        upstream.watch(self.discard)
+        self._wake()
+
+    def _quit(self, slot: Slot) -> None:
+        """Close an upstream whose slot is CLOSING, politely."""
+        upstream = self._upstreams[slot.number]
+        upstream.quit()
+        self._forget(slot, upstream)
+
+    def _forget(self, slot: Slot, upstream: Upstream) -> None:
+        self._upstreams.pop(slot.number, None)
+        self._slots.pop(upstream, None)
+        self.state.closed(slot)
+        self._wake()
+
+    def _is_stale(self, upstream: Upstream) -> bool:
+        return upstream.last_used.age(self._clock.now()) >= self._config.validate_after
+
+    async def _queue(self, place: asyncio.Future[None] | None, left: float, timeout: float) -> asyncio.Future[None]:
+        """Wait for a turn; a client that was woken for nothing keeps its place at the front."""
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if place is None:
+            self._waiters.append(mine)
+        else:
+            self._waiters[self._waiters.index(place)] = mine
+        try:
+            async with asyncio.timeout(max(left, 0.0)):
+                await mine
+        except TimeoutError:
+            self._leave_queue(mine)
+            raise CheckoutTimeout(
+                f"no upstream became free within {timeout:g} s: {self.state.describe()}, {len(self._waiters)} other clients"
+                f" waiting; the database is {self._config.database}; raise WARMWIRE_POOL_MAX or close idle clients"
+            ) from None
+        except BaseException:
+            self._leave_queue(mine)
+            raise
+        return mine
+
+    def _leave_queue(self, place: asyncio.Future[None]) -> None:
+        if place in self._waiters:
+            self._waiters.remove(place)
+            if place.done():
+                self._wake()  # the turn goes to the next one
+
+    def _wake(self) -> None:
+        self._changed.set()
+        for place in self._waiters:
+            if not place.done():
+                place.set_result(None)
+                return

@@ -1,0 +1,61 @@
+"""What an exchange tells about the client's transaction: is one open, and has it written? Pure.
+
+The server says so in the status flags and in the tracker of the transaction state. Two gaps are filled with caution: an
+ERR packet says nothing, and where EOFs are not deprecated a result set loses the tracker's report; then the first word
+of the statement decides whether it may have written.
+"""
+
+from warmwire.clock import Instant
+from warmwire.protocol.constants import Status
+from warmwire.protocol.exchange import Exchange
+from warmwire.protocol.tracking import transaction_state_of
+
+
+class Transaction:
+    """Follows one client's transaction from exchange to exchange."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        """Whether one is open, as far as is known."""
+        self.is_unsure = False
+        """Whether an error left that unknown: ask the server."""
+        self.has_written = False
+        """Whether something would be lost by rolling it back."""
+        self.since: Instant | None = None
+        """When it was first seen open."""
+        self.statements = 0
+        """Exchanges in it so far."""
+
+    def after(self, exchange: Exchange, only_reads: bool, now: Instant) -> None:
+        """Take note of an exchange that has ended.
+
+        Args:
+            exchange: the exchange.
+            only_reads: whether its statement is of a kind that changes no data.
+            now: the present moment.
+        """
+        if exchange.error is not None:
+            self.is_unsure = True
+            self.has_written = self.has_written or not only_reads
+            return
+        state = transaction_state_of(tuple(exchange.changes)) if exchange.changes else None
+        self.note(exchange.status, state, now)
+        if self.is_open:
+            blind = exchange.rows_seen and not exchange.deprecate_eof
+            if blind and not only_reads:
+                self.has_written = True
+
+    def note(self, status: int, state: bytes | None, now: Instant) -> None:
+        """Take note of status flags, and of a reported transaction state if there was one."""
+        self.is_unsure = False
+        self.is_open = bool(status & Status.IN_TRANS) or (state is not None and state[-1:] == b"L")
+        if not self.is_open:
+            self.has_written = False
+            self.since = None
+            self.statements = 0
+            return
+        self.statements += 1
+        if self.since is None:
+            self.since = now
+        if state is not None and (b"W" in state or b"w" in state):
+            self.has_written = True
