@@ -3,16 +3,18 @@
 It connects anew at every invocation, as if that cost nothing. Through Warmwire it does: the connection to the database is
 there already, and its CONNECTION_ID() stays the same from one invocation to the next.
 
-Environment: DB_USER and DB_NAME; DB_HOST (127.0.0.1), DB_PORT (3306) and DB_PASSWORD (none) say where Warmwire is and need
-not be set. Set them to those of the database itself, and the same handler goes there directly.
+Environment: DB_USER and DB_NAME. DB_HOST (127.0.0.1), DB_PORT (3306), DB_PASSWORD (none) and DB_TLS_CA (no TLS) describe
+Warmwire and need not be set; set to what describes the database itself, they let the same handler go there directly.
 """
 
 import contextlib
 import os
+import ssl
 import time
 
 import pymysql
 
+certificates = os.environ.get("DB_TLS_CA")
 DATABASE = {
     "host": os.environ.get("DB_HOST", "127.0.0.1"),
     "port": int(os.environ.get("DB_PORT", "3306")),
@@ -20,8 +22,9 @@ DATABASE = {
     "password": os.environ.get("DB_PASSWORD", ""),
     "database": os.environ["DB_NAME"],
     "connect_timeout": 10,
-    # This connection never leaves the execution environment; Warmwire encrypts the one that does.
-    "ssl_disabled": True,
+    # A connection to Warmwire never leaves the execution environment; Warmwire encrypts the one that does.
+    "ssl_disabled": certificates is None,
+    "ssl": ssl.create_default_context(cafile=certificates) if certificates else None,
 }
 
 CREATE = "CREATE TABLE IF NOT EXISTS visits (id INT AUTO_INCREMENT PRIMARY KEY, request_id VARCHAR(64) NOT NULL)"
