@@ -24,9 +24,10 @@ from tests.integration.statements import (
     UNPREPARABLE,
     WRITES,
 )
+from tests.servers.server import APP_PASSWORD
 from tests.wire_packets import Command, Flag, Login, lenenc
 
-USER, PASSWORD = "app", "app-secret"
+USER, PASSWORD = "app", APP_PASSWORD
 
 
 @dataclass(frozen=True)
