@@ -1,0 +1,194 @@
+"""Debian packages without installing them: apt resolves and fetches, the files go to a folder of their own.
+
+Needs no root and starts no service. The programs run through the C library of the same suite, so that those of a newer
+one (MySQL 9 is in Debian's unstable only) run on an older system. apt does it from a state of its own, in which nothing
+is installed yet, and with the machine's own settings: mirror, proxy, certificates, keys.
+"""
+
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_KEYRINGS = ("debian-archive-keyring.pgp", "debian-archive-keyring.gpg")
+# Not needed to run a server, and a third of the bytes.
+_LEFT_OUT = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/include", "./usr/share/lintian")
+_NOT_UNPACKED = ("perl", "libperl", "debconf")
+
+_WRAPPER = """#!/bin/sh
+home="${{0%/*}}/.."
+libraries="{libraries}"
+export OPENSSL_MODULES="$home/root/{multiarch}/ossl-modules" OPENSSL_CONF=/dev/null
+export MARIADB_PLUGIN_DIR="$home/root/{multiarch}/libmariadb3/plugin"
+exec "$home/root/{loader}" --library-path "$libraries" "$home/root/{program}" {arguments}"$@"
+"""
+
+
+class PackageError(Exception):
+    """apt could not do it; the text is what it said."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Packages to unpack together, and the programs wanted from them, each with arguments that come first."""
+
+    name: str
+    packages: tuple[str, ...]
+    programs: tuple[str, ...]
+    suites: tuple[str, ...] = ("",)  # where to look, in order; "" is what the machine itself is set up for
+    arguments: str = ""
+
+
+def usable() -> bool:
+    """Whether this is a machine with apt."""
+    return all(shutil.which(name) for name in ("apt-get", "apt-cache", "dpkg-deb", "tar"))
+
+
+class Apt:
+    """apt with a state of its own in `directory`, for one suite."""
+
+    def __init__(self, directory: Path, suite: str = "", site: str = "") -> None:
+        for name in ("state/lists/partial", "cache/archives/partial"):
+            (directory / name).mkdir(parents=True)
+        (directory / "status").touch()
+        self.archives = directory / "cache/archives"
+        self._options = [
+            f"Dir::State={directory}/state", f"Dir::State::status={directory}/status", f"Dir::Cache={directory}/cache",
+            "APT::Install-Recommends=false", "APT::Sandbox::User=root", "Acquire::Languages=none",
+            "Acquire::Retries=2", "Acquire::http::Timeout=60", "Acquire::https::Timeout=60",
+        ]  # fmt: skip
+        if suite:
+            keyring = next((f"/usr/share/keyrings/{name}" for name in _KEYRINGS
+                            if Path("/usr/share/keyrings", name).exists()), "")  # fmt: skip
+            source = directory / "sources.list"
+            source.write_text(f"deb {f'[signed-by={keyring}] ' if keyring else ''}{site} {suite} main\n")
+            self._options += [
+                f"Dir::Etc::sourcelist={source}", "Dir::Etc::sourceparts=/dev/null",
+                "Dir::Etc::preferences=/dev/null", "Dir::Etc::preferencesparts=/dev/null",
+                # A mirror that stands still for a while is good enough here; the signature is checked all the same.
+                "Acquire::Check-Valid-Until=false",
+            ]  # fmt: skip
+        # Its exit code is not asked: a foreign source of the machine that fails does not matter, a missing package does.
+        self._updated = self._run("apt-get", "update")
+
+    def names(self, prefix: str) -> list[str]:
+        """The packages whose names begin so."""
+        return self._run("apt-cache", "pkgnames", prefix).stdout.split()
+
+    def sites(self) -> list[str]:
+        """The addresses from which this suite's packages come."""
+        lines = self._run("apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages").stdout.split()
+        return list(dict.fromkeys(lines))
+
+    def fetch(self, packages: list[str]) -> list[Path]:
+        """The .deb files of these packages and of all they depend on."""
+        done = self._run("apt-get", "install", "--yes", "--download-only", *packages)
+        if done.returncode != 0:
+            raise PackageError(f"apt-get install {' '.join(packages)}:\n{self._updated.stderr}{done.stderr}".strip())
+        return sorted(self.archives.glob("*.deb"))
+
+    def clean(self) -> None:
+        """Forget the .deb files fetched so far."""
+        self._run("apt-get", "clean")
+
+    def _run(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        options = [part for option in self._options for part in ("-o", option)]
+        return subprocess.run(
+            [command, *options, *arguments], capture_output=True, text=True, timeout=900, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+class Archive:
+    """The suites of one provisioning run; each is asked for its lists once."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._suites: dict[str, Apt] = {}
+
+    def suite(self, name: str) -> Apt:
+        """The machine's own suite ("") or another of the same mirror."""
+        if name not in self._suites:
+            site = ""
+            if name:
+                sites = [site for site in self.suite("").sites() if site.rstrip("/").endswith("/debian")]
+                if not sites:
+                    raise PackageError(f"the machine's apt sources name no Debian mirror to ask for {name!r}")
+                site = sites[0]
+            self._suites[name] = Apt(self._scratch / f"suite-{name or 'own'}", name, site)
+        return self._suites[name]
+
+    def unpack(self, tree: Tree, directory: Path) -> None:
+        """Fetch `tree` from the first suite that has it and put it at `directory`, whole or not at all."""
+        for suite in tree.suites:
+            apt = self.suite(suite)
+            packages = [_exact(apt, package) for package in tree.packages]
+            if all(packages):
+                break
+        else:
+            raise PackageError(f"no {' and '.join(tree.packages)} in this machine's apt sources")
+        partial = self._scratch / tree.name
+        root = partial / "root"
+        # Old suites still ship files in /lib; merge them, as an installed system does.
+        for name in ("lib", "lib64", "bin", "sbin"):
+            (root / "usr" / name).mkdir(parents=True)
+            (root / name).symlink_to(f"usr/{name}")
+        for package in apt.fetch(packages):
+            if not package.name.startswith(_NOT_UNPACKED):
+                _extract(package, root)
+        apt.clean()
+        _wrap(tree, partial)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.rename(directory)
+
+
+def _exact(apt: Apt, package: str) -> str:
+    """The package of that name, or its newest versioned one (mysql-server-core-8.0 in Ubuntu)."""
+    names = apt.names(package)
+    versioned = [name for name in names if name.removeprefix(package).lstrip("-").replace(".", "").isdigit()]
+    return package if package in names else max(versioned, default="")
+
+
+def _extract(package: Path, root: Path) -> None:
+    stream = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE)
+    left_out = [f"--exclude={path}" for path in _LEFT_OUT]
+    done = subprocess.run(
+        ["tar", "-x", "--no-same-owner", "--keep-directory-symlink", *left_out, "-C", str(root)],
+        stdin=stream.stdout, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    if stream.stdout is not None:
+        stream.stdout.close()
+    if stream.wait() != 0 or done.returncode != 0:
+        raise PackageError(f"{package.name} could not be unpacked: {done.stderr.strip()}")
+
+
+def _wrap(tree: Tree, directory: Path) -> None:
+    """bin/ with a small script for each program, and share/ and lib/ beside it as the programs expect them."""
+    root = directory / "root"
+    library = next((path.parent for path in sorted(root.glob("usr/lib/*/libc.so.6"))), None)
+    loader = next((path for path in sorted(root.glob("usr/lib/*/ld-linux*.so.*")) if not path.is_symlink()), None)
+    if library is None or loader is None:
+        raise PackageError(f"the packages of {tree.name} brought no C library")
+    libraries = [library, *(path for path in sorted(library.iterdir()) if path.name in ("mysqlrouter", "pulseaudio"))]
+    (directory / "bin").mkdir()
+    (directory / "sbin").symlink_to("bin")
+    (directory / "share").symlink_to("root/usr/share")
+    (directory / "lib").symlink_to("root/usr/lib")
+    for name in tree.programs:
+        found = next((path for path in (root / "usr/sbin" / name, root / "usr/bin" / name) if path.exists()), None)
+        if found is None:
+            raise PackageError(f"the packages of {tree.name} brought no {name}")
+        script = directory / "bin" / name
+        if found.read_bytes()[:2] == b"#!":
+            script.symlink_to(f"../{found.relative_to(directory)}")
+            continue
+        script.write_text(
+            _WRAPPER.format(
+                libraries=":".join(f"$home/root/{path.relative_to(root)}" for path in libraries),
+                multiarch=library.relative_to(root), loader=loader.relative_to(root),
+                program=found.relative_to(root), arguments=f"{tree.arguments} " if tree.arguments else "",
+            )
+        )  # fmt: skip
+        script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
