@@ -16,7 +16,7 @@ demo: build ## the sample function in a local Lambda, directly and through Warmw
 test: setup ## everything: real servers and clients are provisioned first, then the whole suite runs
 	$(python) -m tests.servers.provision --clients
 	@./setup.sh clients
-	./build.sh
+	@./build.sh
 	$(python) -m pytest
 
 setup: ## make .venv from the lock file; quick when nothing changed
@@ -35,8 +35,7 @@ fuzz: setup ## a longer fuzz run than the suite's own: FUZZ_SECONDS=600
 	WARMWIRE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(python) -m pytest --timeout=0 tests/fuzz
 
 build: ## the layer: dist/warmwire-layer.zip
-	@./setup.sh demo
-	./build.sh
+	@./build.sh
 
 lock: ## resolve requirements.lock and requirements-clients.lock anew
 	./lock.sh

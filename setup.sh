@@ -35,8 +35,8 @@ need_ensurepip() {
     package="python$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
     if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         say "$1 has no ensurepip: installing the Debian package $package"
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+        said=$(apt-get update -qq 2>&1) || fail "$said"
+        said=$(DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" 2>&1) || fail "$said"
     else
         fail "$1 cannot make virtual environments: install $package (Debian, Ubuntu) or another Python, then try again"
     fi

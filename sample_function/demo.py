@@ -82,8 +82,10 @@ class Figures:
 @contextlib.contextmanager
 def open_database(wanted: str | None) -> Iterator[Database]:
     """Start the database that was asked for, or the first that there is."""
-    flavors = servers.find()
-    flavor = wanted or (flavors[0] if flavors else "stand-in")
+    found = servers.find()
+    flavor = wanted or next(iter(found), "stand-in")
+    if not found and not wanted:
+        say("No MariaDB, MySQL or Docker was found here: a stand-in takes their place.")
     if flavor == "stand-in":
         with open_stand_in() as database:
             yield database
@@ -100,7 +102,7 @@ def open_database(wanted: str | None) -> Iterator[Database]:
 
 @contextlib.contextmanager
 def open_stand_in() -> Iterator[Database]:
-    """Start the embedded stand-in: no database server was found here, and no Docker."""
+    """Start the embedded stand-in."""
     from warmwire.emulator import stand_in  # it brings in sqlglot, which a real database does not need
 
     password = "demo"
@@ -114,7 +116,7 @@ def open_stand_in() -> Iterator[Database]:
                 cursor.execute(sql)
                 return cursor.fetchall()
 
-        label = "a stand-in (mysql-mimic over SQLite): no MariaDB, MySQL or Docker was found here"
+        label = "a stand-in, mysql-mimic over SQLite, without TLS; its times are not those of a database"
         yield Database(label, server.port, password, "", query)
         admin.close()
 
@@ -191,9 +193,7 @@ def observe(
             seen.frozen_connections = max(seen.frozen_connections, database.open_connections())
         environment.shutdown()
         seen.rollbacks = [
-            line.text
-            for line in environment.log
-            if line.source.startswith("extension") and "rolled back" in line.text.lower()
+            line.text for line in environment.log if line.source.startswith("extension") and "rolled back" in line.text.lower()
         ]
     say()
     deadline = time.monotonic() + SETTLE
