@@ -88,16 +88,16 @@ def test_a_handler_that_raises_is_an_error_and_the_environment_lives_on(workshop
 
 
 @pytest.mark.parametrize(
-    ("mood", "status", "error_type", "words", "reason"),
+    ("mood", "timeout", "status", "error_type", "words", "reason"),
     [
-        ("exit", "failure", "Runtime.ExitError", "Runtime exited with error: exit status 3", "failure"),
-        ("leave", "failure", "Runtime.ExitError", "Runtime exited without providing a reason", "failure"),
-        ("hang", "timeout", "Sandbox.Timedout", "Task timed out after 0.40 seconds", "timeout"),
+        ("exit", 30.0, "failure", "Runtime.ExitError", "Runtime exited with error: exit status 3", "failure"),
+        ("leave", 30.0, "failure", "Runtime.ExitError", "Runtime exited without providing a reason", "failure"),
+        ("hang", 2.5, "timeout", "Sandbox.Timedout", "Task timed out after 2.50 seconds", "timeout"),
     ],
 )
-def test_a_broken_invocation_resets_the_environment(workshop, mood, status, error_type, words, reason):
+def test_a_broken_invocation_resets_the_environment(workshop, mood, timeout, status, error_type, words, reason):
     workshop.extension(TELLS)
-    environment = workshop.environment(MOODY, timeout=0.4)
+    environment = workshop.environment(MOODY, timeout=timeout)
     environment.init()
     before = dict(environment.processes)
     invocation = environment.invoke(mood)
@@ -173,11 +173,11 @@ def test_an_extension_that_overruns_the_deadline_costs_the_environment_but_not_t
         """
         extension = Extension("INVOKE", "SHUTDOWN")
         extension.next()
-        time.sleep(0.6)
+        time.sleep(1.3)
         note("then", extension.next()["shutdownReason"])
         """
     )
-    environment = workshop.environment(timeout=0.4)
+    environment = workshop.environment(timeout=1.0)
     invocation = environment.invoke({"a": 1})
     assert invocation.json() == {"a": 1} and invocation.response.error_type is None
     assert invocation.status == "timeout" and invocation.shutdown.clean

@@ -76,7 +76,7 @@ def test_runtime_done_tells_of_timeout_and_crash_before_the_shutdown(workshop, r
         note(extension.next()["eventType"])
         """
     )
-    environment = workshop.environment(runtime, timeout=0.4)
+    environment = workshop.environment(runtime, timeout=1.0)
     invocation = environment.invoke({})
     record, event = said(invocation.log, "extension toy")
     assert json.loads(record) == expected and event == "SHUTDOWN"
