@@ -48,7 +48,7 @@ def test_the_caller_has_the_response_while_an_extension_still_works(workshop, tm
     invocation = pending.result(5.0)
     assert invocation.succeeded
     assert invocation.response_ms <= invocation.runtime_done_ms < invocation.duration_ms <= invocation.billed_ms
-    assert invocation.held_ms == pytest.approx(invocation.duration_ms - invocation.runtime_done_ms, abs=5.0)
+    assert 0 < invocation.held_ms <= invocation.duration_ms - invocation.runtime_done_ms
 
 
 def test_the_invocation_lasts_until_the_runtime_asks_for_the_next_one(workshop, tmp_path):
