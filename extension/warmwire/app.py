@@ -38,9 +38,14 @@ class Unconfigured:
     """Stands where the connector would, when the settings are bad: every client is told what is wrong with them."""
 
     facts: "ServerFacts | None" = None
+    greeted_thread_id = 0
 
     def __init__(self, problem: ConfigError) -> None:
         self._problem = problem
+
+    async def greet(self, timeout: float) -> bool:
+        """Raise DatabaseUnreachable with every problem."""
+        raise DatabaseUnreachable(f"bad configuration: {self._problem}")
 
     async def open(self, key: int, baseline: "Baseline", timeout: float) -> "Upstream":
         """Raise DatabaseUnreachable with every problem."""

@@ -6,11 +6,13 @@ the connection is not known to be between exchanges any more: discard it.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from warmwire.channel import PacketChannel
 from warmwire.clock import Clock, Instant
@@ -37,18 +39,19 @@ from warmwire.wire import Wire, start_tls
 
 PACKET_LIMIT = 1 << 20
 """Longest packet accepted from the database outside the relay, in bytes."""
+GREETED_FRESH = 2.0
+"""Seconds for which a server's greeting is good for a login; servers give up after ten."""
 UNKNOWN_COLLATION = (1115, 1273)  # ER_UNKNOWN_CHARACTER_SET, ER_UNKNOWN_COLLATION
 _ATTRIBUTES = {b"_client_name": b"warmwire", b"program_name": b"warmwire"}
 
 
 @dataclass(slots=True)
 class ServerFacts:
-    """What is known of the database server, learnt from its greeting and at the first login."""
+    """What is known of the database server, from its greeting and the first login."""
 
     version: bytes
     capabilities: int
     collation: int
-    plugin: bytes
     init_connect: bytes | None = None
     """SQL that the server runs at a login but not at a reset; empty for none, None while unknown."""
     unknown_collations: set[int] = field(default_factory=set)
@@ -302,8 +305,19 @@ class Upstream:
         return Proof(self._config.db_password.encode(), self.wire.is_secure, os.urandom(SEED_SIZE))
 
 
+class Greeted(NamedTuple):
+    """A connection on which the server has greeted us and waits for our login."""
+
+    channel: PacketChannel
+    greeting: Greeting
+    since: Instant
+
+
 class Connector:
     """Opens upstreams. Names are resolved anew every time, because after a failover they point elsewhere.
+
+    The first client has to be greeted like the server greets, and only its answer tells how to log in. So there the
+    connection is opened in two steps, :meth:`greet` and :meth:`open`.
 
     Args:
         config: where to and as whom.
@@ -314,8 +328,31 @@ class Connector:
         self._config = config
         self._clock = clock
         self._tls: ssl.SSLContext | None = None
+        self._greeted: Greeted | None = None
+        self._greeting = asyncio.Lock()
         self.facts: ServerFacts | None = None
-        """What the last login told; None before the first."""
+        """What the last greeting told; None before the first."""
+
+    @property
+    def greeted_thread_id(self) -> int:
+        """Connection id of the connection that waits for its login; 0 if there is none."""
+        return self._greeted.greeting.thread_id if self._greeted else 0
+
+    async def greet(self, timeout: float) -> bool:
+        """Learn the facts if they are not known, by connecting as far as the server's greeting.
+
+        Returns:
+            Whether a connection now waits for its login: call :meth:`open` within GREETED_FRESH seconds.
+
+        Raises:
+            as :meth:`open`.
+        """
+        async with self._greeting:
+            if self.facts is not None:
+                return False
+            async with self._explained(timeout) as on_step:
+                self._greeted = await self._connect_and_greet(on_step)
+            return True
 
     async def open(self, key: int, baseline: Baseline, timeout: float) -> Upstream:
         """Connect and log in. On cancellation nothing is left open.
@@ -329,6 +366,18 @@ class Connector:
             ServerRefused: the server answered with an error, for instance 1045 or 1049.
             DatabaseUnreachable: everything else; the text says what failed and what to do.
         """
+        async with self._explained(timeout) as on_step:
+            greeted, self._greeted = self._greeted, None
+            if greeted is not None:
+                wire = greeted.channel.wire
+                if greeted.since.age(self._clock.now()) > GREETED_FRESH or not wire.is_quiet():
+                    wire.abort()
+                    greeted = None
+            return await self._log_in(greeted or await self._connect_and_greet(on_step), key, baseline, on_step)
+
+    @contextlib.asynccontextmanager
+    async def _explained(self, timeout: float) -> AsyncIterator[Callable[[str], None]]:
+        """Bound a step and turn its failures into words. Gives a function to call with what is being done."""
         where = self._config.database
         started = self._clock.now()
         step = "looking up its address"
@@ -339,7 +388,7 @@ class Connector:
 
         try:
             async with asyncio.timeout(timeout):
-                return await self._open(key, baseline, on_step)
+                yield on_step
         except TimeoutError:
             waited = started.age(self._clock.now())
             raise DatabaseUnreachable(
@@ -360,16 +409,28 @@ class Connector:
         except (ProtocolError, PacketTooLarge) as problem:
             raise DatabaseUnreachable(f"{problem}; the database is {where}") from problem
 
-    async def _open(self, key: int, baseline: Baseline, on_step: Callable[[str], None]) -> Upstream:
+    async def _connect_and_greet(self, on_step: Callable[[str], None]) -> Greeted:
         loop = asyncio.get_running_loop()
-        config = self._config
-        sock = await self._connect(loop, on_step)
-        wire = Wire(loop, sock)
+        wire = Wire(loop, await self._connect(loop, on_step))
         try:
             on_step("waiting for its greeting")
             channel = PacketChannel(wire, PACKET_LIMIT)
             greeting = read_greeting(await channel.read())
-            facts = self._facts_from(greeting)
+        except BaseException:
+            wire.abort()
+            raise
+        known = self.facts
+        if known is None or (known.version, known.capabilities) != (greeting.version, greeting.capabilities):
+            self.facts = ServerFacts(greeting.version, greeting.capabilities, greeting.collation)
+        return Greeted(channel, greeting, self._clock.now())
+
+    async def _log_in(
+        self, greeted: Greeted, key: int, baseline: Baseline, on_step: Callable[[str], None]
+    ) -> Upstream:
+        config = self._config
+        channel, greeting, _ = greeted
+        wire = channel.wire
+        try:
             tls = config.db_tls != "disabled"
             capabilities = for_upstream(
                 key,
@@ -381,7 +442,7 @@ class Connector:
             login = Login(capabilities, baseline.collation, config.db_user.encode(), b"", baseline.database, None)
             if tls:
                 on_step("setting up TLS")
-                wire = await self._upgrade(loop, channel, login)
+                wire = await self._upgrade(channel, login)
                 sequence = channel.sequence
                 channel = PacketChannel(wire, PACKET_LIMIT)
                 channel.sequence = sequence
@@ -391,9 +452,9 @@ class Connector:
             login = login._replace(plugin=plugin, response=response)
             channel.write(write_login(login, _ATTRIBUTES))
             await converse(channel, proof)
+            facts = self.facts or ServerFacts(greeting.version, greeting.capabilities, greeting.collation)
             upstream = Upstream(channel, key, login, greeting, facts, config, self._clock)
             await upstream.begin_session(baseline)
-            self.facts = facts
             return upstream
         except BaseException:
             wire.abort()
@@ -419,7 +480,8 @@ class Connector:
                 raise
         raise problem
 
-    async def _upgrade(self, loop: asyncio.AbstractEventLoop, channel: PacketChannel, login: Login) -> Wire:
+    async def _upgrade(self, channel: PacketChannel, login: Login) -> Wire:
+        loop = asyncio.get_running_loop()
         if not login.capabilities & Capability.SSL:
             raise DatabaseUnreachable(
                 f"the database {self._config.database} does not offer TLS; WARMWIRE_DB_TLS={self._config.db_tls} asks for it"
@@ -430,12 +492,6 @@ class Connector:
         if channel.take_rest():
             raise ProtocolError("the database sent bytes in the clear where TLS begins")
         return Wire(loop, await start_tls(loop, channel.wire.detach(), self._tls, self._config.db_host))
-
-    def _facts_from(self, greeting: Greeting) -> ServerFacts:
-        known = self.facts
-        if known is not None and known.version == greeting.version and known.capabilities == greeting.capabilities:
-            return known
-        return ServerFacts(greeting.version, greeting.capabilities, greeting.collation, greeting.plugin)
 
 
 async def converse(channel: PacketChannel, proof: Proof) -> bytes:

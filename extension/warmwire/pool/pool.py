@@ -18,7 +18,7 @@ from warmwire.errors import CheckoutTimeout, ClientError, DatabaseUnreachable, P
 from warmwire.pool.state import Open, PoolState, Slot, SlotState, Use
 from warmwire.protocol.constants import Capability
 from warmwire.session import Baseline
-from warmwire.upstream import ServerFacts, Upstream
+from warmwire.upstream import GREETED_FRESH, ServerFacts, Upstream
 
 logger = logging.getLogger("warmwire.pool")
 
@@ -46,7 +46,15 @@ class Opener(Protocol):
 
     @property
     def facts(self) -> ServerFacts | None:
-        """What the last login told of the server."""
+        """What is known of the server, if anything."""
+
+    @property
+    def greeted_thread_id(self) -> int:
+        """Connection id of a connection that waits for its login; 0 if there is none."""
+
+    async def greet(self, timeout: float) -> bool:
+        """Learn the facts, if they are not known; whether a connection now waits for its login."""
+        ...
 
     async def open(self, key: int, baseline: Baseline, timeout: float) -> Upstream:
         """Open one, or raise ClientError."""
@@ -78,22 +86,30 @@ class Pool:
         """Kind of the client that came last: what an upstream opened ahead of its client should be."""
 
     async def facts(self, timeout: float) -> ServerFacts:
-        """What is known of the server; opens an upstream to learn it if need be.
+        """What is known of the server; connects as far as its greeting to learn it, if need be.
 
         Raises:
-            ClientError: none could be opened.
+            ClientError: the database could not be reached.
         """
+        if self._opener.facts is None and await self._opener.greet(timeout):
+            self._spawn(self._use_greeted())
         if self._opener.facts is None:
-            upstream = await self.check_out(*self.hint, timeout)
-            self.check_in_unused(upstream)
-        if self._opener.facts is None:
-            raise DatabaseUnreachable("an upstream was opened, but told nothing of its server")
+            raise DatabaseUnreachable("the database has told nothing of itself")
         return self._opener.facts
 
+    async def _use_greeted(self) -> None:
+        """If the client for whom a connection was begun does not log in, log in for whoever comes next.
+
+        Servers count logins that were begun and never finished, and block the hosts they come from.
+        """
+        await asyncio.sleep(GREETED_FRESH / 2)
+        if self._opener.greeted_thread_id and not self._closing:
+            await self.open_ahead(self._config.checkout_timeout)
+
     def likely_thread_id(self) -> int:
-        """Connection id of the upstream that the next client will probably get; 0 if there is none."""
+        """Connection id of the upstream that the next client will probably get; 0 if that is not known."""
         idle = [number for number, slot in self.state.slots.items() if slot.state is SlotState.IDLE]
-        return self._upstreams[idle[-1]].thread_id if idle else 0
+        return self._upstreams[idle[-1]].thread_id if idle else self._opener.greeted_thread_id
 
     def try_check_out(self, key: int, baseline: Baseline) -> Upstream | None:
         """An idle upstream that needs no work at all, or None: then await :meth:`check_out`."""
@@ -166,11 +182,14 @@ class Pool:
             self._forget(slot, upstream)
 
     async def open_ahead(self, timeout: float) -> None:
-        """Open the first upstream before any client needs it. A failure is only logged: the client will be told."""
+        """Open an upstream before any client needs it. A failure is only logged: the client will be told."""
         try:
-            await self.facts(timeout)
+            upstream = await self.check_out(*self.hint, timeout)
         except ClientError as problem:
-            logger.warning("opening the first upstream failed: %s", problem)
+            logger.warning("opening an upstream ahead of its client failed: %s", problem)
+        else:
+            self.check_in_unused(upstream)
+            self._slots[upstream].is_used = False
 
     async def settle(self, timeout: float) -> None:
         """Wait until nothing is being reset, then close what is above the size to keep: the invocation has ended."""

@@ -44,13 +44,15 @@ LEGAL = frozenset(
 class Slot:
     """One upstream's place. ``baseline`` is any value that compares equal when no reset is needed."""
 
-    __slots__ = ("baseline", "key", "number", "state")
+    __slots__ = ("baseline", "is_used", "key", "number", "state")
 
     def __init__(self, number: int, key: int) -> None:
         self.number = number
         self.key = key
         self.state = SlotState.OPENING
         self.baseline: object = None
+        self.is_used = True
+        """False while it was opened ahead and no client has had it."""
 
     def __repr__(self) -> str:
         return f"<Slot {self.number} {self.state.value}>"
@@ -99,11 +101,12 @@ class PoolState:
             slot = next((slot for slot in reversed(fitting) if slot.baseline == baseline), fitting[-1])
             self.move(slot, SlotState.ACTIVE)
             return Use(slot)
-        instead = None
-        if self.open_count >= self.maximum:
+        instead = next((slot for slot in self._idle if not slot.is_used), None)  # opened ahead, on a wrong guess
+        if instead is None and self.open_count >= self.maximum:
             if not self._idle:
                 return Wait()
             instead = self._idle[0]
+        if instead is not None:
             self.move(instead, SlotState.CLOSING)
         slot = Slot(self._next, key)
         self._next += 1
@@ -122,6 +125,7 @@ class PoolState:
             self._idle.remove(slot)
         if state is SlotState.IDLE:
             self._idle.append(slot)
+        slot.is_used = slot.is_used or state is SlotState.ACTIVE
         slot.state = state
 
     def closed(self, slot: Slot) -> None:
