@@ -29,7 +29,7 @@ DATABASE = {
 
 CREATE = "CREATE TABLE IF NOT EXISTS visits (id INT AUTO_INCREMENT PRIMARY KEY, request_id VARCHAR(64) NOT NULL)"
 
-# A connection whose transaction nobody ended: see `forget` below.
+# A connection whose transaction nobody ended, see `forget` below: it lives until the next invocation begins.
 forgotten: pymysql.Connection | None = None
 table_exists = False
 
@@ -47,6 +47,7 @@ def handler(event, context):
         connect_ms: milliseconds that `pymysql.connect` took.
     """
     global forgotten, table_exists
+    forgotten = None
     began = time.perf_counter()
     connection = pymysql.connect(**DATABASE)
     connect_ms = (time.perf_counter() - began) * 1000

@@ -10,6 +10,9 @@ import pytest
 
 from warmwire.emulator import stand_in
 
+SESSION_TRACK = 1 << 23
+SESSION_STATE_CHANGED = 0x4000
+COM_QUERY = 0x03
 COM_RESET_CONNECTION = 0x1F
 COM_SET_OPTION = 0x1B
 BOUND = 10  # seconds that anything here may take
@@ -161,6 +164,22 @@ def test_what_it_does_not_know_is_an_error_and_the_connection_goes_on(admin, sql
         query(admin, sql)
     assert refused.value.args[0] == errno
     assert query(admin, "SELECT 1") == ((1,),)
+
+
+def test_the_transactions_state_is_tracked_for_who_asks(admin, connect):
+    client = connect(client_flag=SESSION_TRACK)
+
+    def tracked(sql):
+        client._execute_command(COM_QUERY, sql)
+        packet = client._read_packet().get_all_data()
+        flagged = int.from_bytes(packet[3:5], "little") & SESSION_STATE_CHANGED
+        return packet[7:] if flagged else None
+
+    assert tracked("BEGIN") is None
+    assert tracked("SET session_track_transaction_info = 'STATE'") == b"\0\x0b\x05\x09\x08T_______"
+    assert tracked("UPDATE notes SET text = 'x'") == b"\0\x0b\x05\x09\x08T___W___"
+    assert tracked("UPDATE notes SET text = 'y'") is None
+    assert tracked("COMMIT") == b"\0\x0b\x05\x09\x08________"
 
 
 def test_a_polite_end_is_told_from_an_abrupt_one(admin, connect):

@@ -19,9 +19,9 @@ pytestmark = [pytest.mark.lambda_runtime, pytest.mark.timeout(240)]
 @pytest.fixture(scope="module", params=[*servers.FLAVORS, "stand-in"])
 def shown(request):
     subprocess.run([ROOT / "build.sh"], check=True, stdout=subprocess.DEVNULL, timeout=120)
+    options = [f"--invocations={INVOCATIONS}", "--freeze=0.15", f"--database={request.param}"]
     finished = subprocess.run(
-        [sys.executable, "-m", "sample_function.demo", f"--invocations={INVOCATIONS}", "--freeze=0.15"]
-        + [f"--database={request.param}"],
+        [sys.executable, "-m", "sample_function.demo", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

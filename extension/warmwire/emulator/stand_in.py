@@ -31,7 +31,11 @@ from warmwire.emulator.stand_in_session import Shared, TableSession
 # It warns of statements that it does not know; the client is told already.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
-CAPABILITIES = (DEFAULT_SERVER_CAPABILITIES | Capabilities.CLIENT_TRANSACTIONS) & ~Capabilities.CLIENT_QUERY_ATTRIBUTES
+CAPABILITIES = (
+    DEFAULT_SERVER_CAPABILITIES | Capabilities.CLIENT_TRANSACTIONS | Capabilities.CLIENT_SESSION_TRACK
+) & ~Capabilities.CLIENT_QUERY_ATTRIBUTES
+TRACK_TRANSACTION_STATE = 5
+"""SESSION_TRACK_TRANSACTION_STATE of the MySQL manual, "Session State Information"."""
 
 
 class Stream:
@@ -162,9 +166,16 @@ class TableConnection(Connection):
         await self.stream.write(self.ok_or_eof())
 
     def ok(self, **named: Any) -> bytes:
-        """An OK packet, with what the last statement changed."""
+        """An OK packet, with what the last statement changed and the transaction's state, if the client tracks that."""
         changed = {"affected_rows": self.session.affected, "last_insert_id": self.session.last_id}
         packet: bytes = super().ok(**changed | named)
+        state = self.session.untold_state() if Capabilities.CLIENT_SESSION_TRACK in self.capabilities else None
+        if state is None:
+            return packet
+        # MySQL manual, "OK_Packet": flags and warnings are the last four bytes; then info, empty, and the changes.
+        flags = int.from_bytes(packet[-4:-2], "little") | ServerStatus.SERVER_SESSION_STATE_CHANGED
+        entry = bytes((TRACK_TRANSACTION_STATE, 1 + len(state), len(state))) + state
+        packet = packet[:-4] + flags.to_bytes(2, "little") + packet[-2:] + bytes((0, len(entry))) + entry
         return packet
 
 

@@ -26,10 +26,12 @@ VARIABLES = {
     "version": (str, VERSION, False),
     "version_comment": (str, "Warmwire's stand-in: mysql-mimic over SQLite, for demonstrations only", False),
     "sql_mode": (str, "", True),
-    # Nothing is tracked here, and the greeting does not offer it; clients set these all the same.
+    # Of what MySQL can track, just the transaction's state.
     "session_track_transaction_info": (str, "OFF", True),
     "session_track_system_variables": (str, "", True),
 }
+NO_TRANSACTION = b"________"
+"""The transaction's state as MySQL reports it: begun explicitly (T) or not (I), read, written (W), and so on."""
 
 
 @dataclasses.dataclass
@@ -119,7 +121,8 @@ class TableSession(Session):
         super().__init__(Variables(shared.variables))
         self._shared = shared
         self._changes: list[str] = []
-        self._began = False
+        self._began = b""  # T: by a statement; I: implicitly, without autocommit
+        self._told = NO_TRANSACTION
         self.affected = 0
         self.last_id = 0
         # information_schema is a table here, see Tables.
@@ -128,7 +131,7 @@ class TableSession(Session):
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open: one that was begun, or, without autocommit, one that has touched a table."""
-        return self._began
+        return bool(self._began)
 
     async def handle_query(self, sql: str, attrs: dict[str, str]) -> AllowedResult:
         """Run what the client sent."""
@@ -151,7 +154,8 @@ class TableSession(Session):
             return [], []
         if not isinstance(expression, exp.Query | exp.Insert | exp.Update | exp.Delete):
             raise MysqlError("the stand-in does not know this kind of statement", ErrorCode.NOT_SUPPORTED_YET)
-        self._began = self._began or not self.variables.get("autocommit")
+        if not self._began and not self.variables.get("autocommit"):
+            self._began = b"I"
         self._shared.tables.list_transactions(self._shared.transactions())
         is_change = not isinstance(expression, exp.Query)
         result = self._shared.tables.run(self._changes, statement, keep=is_change and not self._began)
@@ -166,23 +170,32 @@ class TableSession(Session):
         """The open transaction: (connection id, number of changes)."""
         return self.connection.connection_id, len(self._changes)
 
+    def untold_state(self) -> bytes | None:
+        """The transaction's state, if the client wants to know and has not been told yet."""
+        state = self._began + (b"___W___" if self._changes else b"_______") if self._began else NO_TRANSACTION
+        if state == self._told or self.variables.get("session_track_transaction_info") == "OFF":
+            return None
+        self._told = state
+        return state
+
     def rollback(self) -> None:
         """End the transaction, if one is open, without a trace."""
-        self._changes, self._began = [], False
+        self._changes, self._began = [], b""
 
     def forget_variables(self) -> None:
         """Go back to the global values of all variables."""
         self.variables = Variables(self._shared.variables)
+        self._told = NO_TRANSACTION
 
     def _commit(self) -> None:
-        changes, self._changes, self._began = self._changes, [], False
+        changes, self._changes, self._began = self._changes, [], b""
         if changes:
             self._shared.tables.run(changes[:-1], changes[-1], keep=True)
 
     async def _begin_middleware(self, q: Any) -> AllowedResult:
         if isinstance(q.expression, exp.Transaction):
             self._commit()
-            self._began = True
+            self._began = b"T"
             return [], []
         return await q.next()
 
