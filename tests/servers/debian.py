@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _KEYRINGS = ("debian-archive-keyring.pgp", "debian-archive-keyring.gpg")
-# Not needed to run a server, and a third of the bytes.
+# Not needed to run a program.
 _LEFT_OUT = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/include", "./usr/share/lintian")
 _NOT_UNPACKED = ("perl", "libperl", "debconf")
 
 _WRAPPER = """#!/bin/sh
 home="${{0%/*}}/.."
-libraries="{libraries}"
-export OPENSSL_MODULES="$home/root/{multiarch}/ossl-modules" OPENSSL_CONF=/dev/null
-export MARIADB_PLUGIN_DIR="$home/root/{multiarch}/libmariadb3/plugin"
-exec "$home/root/{loader}" --library-path "$libraries" "$home/root/{program}" {arguments}"$@"
+root="$home/root"
+export OPENSSL_CONF=/dev/null OPENSSL_MODULES="$root/{library}/ossl-modules"
+export MARIADB_PLUGIN_DIR="$root/{library}/libmariadb3/plugin"
+{settings}exec "$root/{loader}" --library-path "{libraries}" "$root/{program}" {arguments}"$@"
 """
 
 
@@ -31,12 +31,18 @@ class PackageError(Exception):
 
 @dataclass(frozen=True)
 class Tree:
-    """Packages to unpack together, and the programs wanted from them, each with arguments that come first."""
+    """Packages to unpack together, and the programs wanted from them.
+
+    `libraries` (folders below the tree's root), `settings` (lines of shell) and `arguments` are for programs that do not
+    find their own parts where they were not installed; `$root` is the folder with usr/.
+    """
 
     name: str
     packages: tuple[str, ...]
     programs: tuple[str, ...]
     suites: tuple[str, ...] = ("",)  # where to look, in order; "" is what the machine itself is set up for
+    libraries: tuple[str, ...] = ()
+    settings: str = ""
     arguments: str = ""
 
 
@@ -171,24 +177,33 @@ def _wrap(tree: Tree, directory: Path) -> None:
     loader = next((path for path in sorted(root.glob("usr/lib/*/ld-linux*.so.*")) if not path.is_symlink()), None)
     if library is None or loader is None:
         raise PackageError(f"the packages of {tree.name} brought no C library")
-    libraries = [library, *(path for path in sorted(library.iterdir()) if path.name in ("mysqlrouter", "pulseaudio"))]
+    libraries = [str(library.relative_to(root)), *tree.libraries]
     (directory / "bin").mkdir()
     (directory / "sbin").symlink_to("bin")
     (directory / "share").symlink_to("root/usr/share")
     (directory / "lib").symlink_to("root/usr/lib")
+    used = set()
     for name in tree.programs:
         found = next((path for path in (root / "usr/sbin" / name, root / "usr/bin" / name) if path.exists()), None)
         if found is None:
             raise PackageError(f"the packages of {tree.name} brought no {name}")
+        used |= {found, found.resolve()}
         script = directory / "bin" / name
         if found.read_bytes()[:2] == b"#!":
             script.symlink_to(f"../{found.relative_to(directory)}")
             continue
         script.write_text(
             _WRAPPER.format(
-                libraries=":".join(f"$home/root/{path.relative_to(root)}" for path in libraries),
-                multiarch=library.relative_to(root), loader=loader.relative_to(root),
-                program=found.relative_to(root), arguments=f"{tree.arguments} " if tree.arguments else "",
+                library=libraries[0],
+                libraries=":".join(f"$root/{path}" for path in libraries),
+                loader=loader.relative_to(root),
+                program=found.relative_to(root),
+                settings=f"{tree.settings}\n" if tree.settings else "",
+                arguments=f"{tree.arguments} " if tree.arguments else "",
             )
-        )  # fmt: skip
+        )
         script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    # A third of the bytes: programs that nobody asked for.
+    for path in [*(root / "usr/bin").iterdir(), *(root / "usr/sbin").iterdir()]:
+        if path not in used and not path.is_dir():
+            path.unlink()

@@ -4,7 +4,7 @@ import os
 import select
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -221,6 +221,9 @@ def find() -> tuple[str, ...]:
 
     Docker counts when its daemon answers, although it may have to pull the image first.
     """
-    possible: Callable[[str], bool] = lambda flavor: bool(os.environ.get(_URL[flavor]) or programs.daemon(flavor))  # noqa: E731
-    found = tuple(flavor for flavor in programs.FLAVORS if possible(flavor))
+    def here(flavor: str) -> bool:
+        own = programs.daemon(flavor) is not None and programs.program("openssl") is not None
+        return own or bool(os.environ.get(_URL[flavor]))
+
+    found = tuple(flavor for flavor in programs.FLAVORS if here(flavor))
     return programs.FLAVORS if len(found) < len(programs.FLAVORS) and programs.docker() else found
