@@ -1,10 +1,10 @@
 """`make demo`: the sample function in a local Lambda, once directly and once through Warmwire, side by side.
 
-    python -m sample_function.demo [--invocations 20] [--freeze 0.25] [--database mariadb|mysql|stand-in]
+    python -m sample_function.demo [--invocations 20] [--freeze 0.25] [--distance 0.5] [--database mariadb|mysql|stand-in]
 
-Everything runs on this machine: the database (a real one if there is one or Docker runs, else a stand-in), the function
-under AWS's own runtime client, and the layer as `make build` made it, in the emulator. Between two invocations the
-function and Warmwire are frozen (SIGSTOP), as Lambda does.
+Everything runs on this machine: the database (a real one if there is one or Docker runs, else a stand-in) behind a relay
+that makes it as far away as it is in a VPC, the function under AWS's own runtime client, and the layer as `make build`
+made it, in the emulator. Between two invocations the function and Warmwire are frozen (SIGSTOP), as Lambda does.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import pathlib
 import socket
+import ssl
 import statistics
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from typing import Any
 
 import pymysql
 
+from sample_function import distance
 from tests import servers
 from tests.servers.server import APP_PASSWORD
 from warmwire.emulator.environment import Environment
@@ -32,6 +34,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LAYER = HERE.parent / "dist" / "warmwire-layer.zip"
 USER, SCHEMA = "app", "app"
 FORGETS_EVERY = 5
+PINGS = 20
 SETTLE = 3.0
 """Seconds within which a server has noticed that its clients are gone."""
 
@@ -56,6 +59,24 @@ class Database:
         """How many clients are connected, but for `query`."""
         return self.status("Threads_connected") - 1
 
+    def round_trip_ms(self) -> float:
+        """How long the way there and back takes from here: the median of some pings."""
+        connection = pymysql.connect(
+            host=self.host,
+            port=self.port,
+            user=USER,
+            password=self.password,
+            ssl_disabled=not self.ca_path,
+            ssl=ssl.create_default_context(cafile=self.ca_path) if self.ca_path else None,
+        )
+        times = []
+        for _ in range(PINGS):
+            began = time.perf_counter()
+            connection.ping(reconnect=False)
+            times.append((time.perf_counter() - began) * 1000)
+        connection.close()
+        return statistics.median(times)
+
     def open_transactions(self) -> int:
         """How many transactions of clients are open."""
         [(count,)] = self.query("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id > 0")
@@ -68,6 +89,7 @@ class Figures:
 
     connection_ids: list[int] = dataclasses.field(default_factory=list)
     connect_ms: list[float] = dataclasses.field(default_factory=list)
+    response_ms: list[float] = dataclasses.field(default_factory=list)
     held_ms: list[float] = dataclasses.field(default_factory=list)
     rollbacks: list[str] = dataclasses.field(default_factory=list)
     frozen_transactions: int = 0
@@ -186,6 +208,7 @@ def observe(
             say(f"{answer['connection_id']}{'*' if forget else ''} ", end="")
             seen.connection_ids.append(answer["connection_id"])
             seen.connect_ms.append(answer["connect_ms"])
+            seen.response_ms.append(invocation.response_ms)
             seen.held_ms.append(invocation.held_ms)
             environment.freeze()
             time.sleep(freeze)
@@ -219,22 +242,27 @@ def answer_of(invocation: Invocation, environment: Environment) -> dict[str, Any
 
 def table(direct: Figures, warm: Figures) -> str:
     """The figures of both ways, side by side."""
+
+    def row(what: str, figure: Callable[[Figures], object]) -> tuple[str, str, str]:
+        return what, str(figure(direct)), str(figure(warm))
+
     rows = [
-        ("connections opened at the database", *(str(way.opened) for way in (direct, warm))),
-        ("different CONNECTION_ID()s", *(str(len(set(way.connection_ids))) for way in (direct, warm))),
-        ("connect in the handler, median", *(f"{statistics.median(way.connect_ms):.2f} ms" for way in (direct, warm))),
-        ("  the first, after Init", *(f"{way.connect_ms[0]:.2f} ms" for way in (direct, warm))),
-        ("transactions left open in a freeze", *(str(way.frozen_transactions) for way in (direct, warm))),
-        ("rolled back and logged", *(str(len(way.rollbacks)) for way in (direct, warm))),
-        ("visits committed", *(str(way.committed) for way in (direct, warm))),
-        ("connections held in a freeze, at most", *(str(way.frozen_connections) for way in (direct, warm))),
-        ("connections open after SHUTDOWN", *(str(way.left_open) for way in (direct, warm))),
-        ("Aborted_clients at the database", *(f"+{way.aborted}" for way in (direct, warm))),
-        ("Init", *(f"{way.init_ms:.0f} ms" for way in (direct, warm))),
-        ("held after the answer, median", *(f"{statistics.median(way.held_ms):.0f} ms" for way in (direct, warm))),
+        ("", "directly", "through Warmwire"),
+        row("connections opened at the database", lambda way: way.opened),
+        row("different CONNECTION_ID()s", lambda way: len(set(way.connection_ids))),
+        row("connect in the handler, median", lambda way: f"{statistics.median(way.connect_ms):.1f} ms"),
+        row("  the first one, after Init", lambda way: f"{way.connect_ms[0]:.1f} ms"),
+        row("answer to the caller, median", lambda way: f"{statistics.median(way.response_ms):.1f} ms"),
+        row("transactions left open in a freeze", lambda way: way.frozen_transactions),
+        row("rolled back and logged", lambda way: len(way.rollbacks)),
+        row("visits committed", lambda way: way.committed),
+        row("connections held in a freeze, at most", lambda way: way.frozen_connections),
+        row("connections open after SHUTDOWN", lambda way: way.left_open),
+        row("Aborted_clients at the database", lambda way: f"+{way.aborted}"),
+        row("Init", lambda way: f"{way.init_ms:.0f} ms"),
+        row("held after the answer, median", lambda way: f"{statistics.median(way.held_ms):.0f} ms"),
     ]
-    lines = [("", "directly", "through Warmwire"), *rows]
-    return "\n".join(f"  {what:<38}{left:>12}{right:>20}" for what, left, right in lines)
+    return "\n".join(f"  {what:<38}{left:>12}{right:>20}" for what, left, right in rows)
 
 
 def main() -> None:
@@ -242,6 +270,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sample_function.demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--invocations", type=int, default=20, metavar="N")
     parser.add_argument("--freeze", type=float, default=0.25, metavar="SECONDS", help="after each invocation")
+    parser.add_argument(
+        "--distance", type=float, default=0.5, metavar="MS", help="added to each way to the database, rounded up by timers"
+    )
     parser.add_argument("--database", choices=(*servers.FLAVORS, "stand-in"), help="default: the first that is there")
     options = parser.parse_args()
     if not LAYER.exists():
@@ -251,10 +282,14 @@ def main() -> None:
             database = resources.enter_context(open_database(options.database))
         except servers.ServerError as problem:
             sys.exit(f"The database did not start: {problem}")
+        if options.distance:
+            far = distance.at(database.host, database.port, options.distance / 1000)
+            database = dataclasses.replace(database, host="127.0.0.1", port=resources.enter_context(far))
         layer = resources.enter_context(unpacked(LAYER))
         scratch = pathlib.Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="warmwire-demo-")))
         say(f"""
-Database  {database.label}
+Database  {database.label};
+          a round trip to it takes {database.round_trip_ms():.1f} ms
 Function  sample_function/app.py: connect, insert a row, read CONNECTION_ID(), commit, close
 Lambda    the emulator: {options.invocations} invocations each way, frozen for {options.freeze:g} s after each
 
