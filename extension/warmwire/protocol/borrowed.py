@@ -6,6 +6,7 @@ putting a bare package in its place while the module is imported. Afterwards ``s
 process can still import the whole package. Figures: docs/adr/0001-runtime-dependencies.md.
 """
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -37,6 +38,7 @@ def _load(package: str, module: str, stand_ins: dict[str, ModuleType | None]) ->
         sys.modules.update((name, found) for name, found in before.items() if name not in sys.modules)
 
 
+@functools.cache
 def mimic_packets() -> Any:
     """The module ``mysql_mimic.packets``: builders of the packets that a server sends."""
     utils = ModuleType("mysql_mimic.utils")  # the real one needs sqlglot; packets only imports these names
@@ -45,6 +47,7 @@ def mimic_packets() -> Any:
     return _load("mysql_mimic", "packets", {"mysql_mimic.utils": utils})
 
 
+@functools.cache
 def pymysql_auth() -> Any:
     """The module ``pymysql._auth``: the scrambles of the authentication plugins, without its RSA part."""
     return _load("pymysql", "_auth", {"cryptography": None})
