@@ -174,7 +174,7 @@ class ClientConnection:
                     nonce_from(os.urandom(SCRAMBLE_SIZE)),
                     bool(login.capabilities & Capability.PLUGIN_AUTH),
                 )
-                await self._authenticate(channel, login, step)
+                last_words = await self._authenticate(channel, login, step)
         except TimeoutError:
             raise HandshakeTimeout(f"the client did not log in within {HANDSHAKE_TIMEOUT:g} s") from None
         self._capabilities = login.capabilities & self._greeting.capabilities
@@ -187,7 +187,7 @@ class ClientConnection:
         changes: tuple[Change, ...] = ()
         if self._visibility is Visibility.DEFAULTS and self._baseline.database:
             changes = ((Track.SCHEMA, write_string(self._baseline.database)),)
-        channel.write(write_ok(status & Status.AUTOCOMMIT, changes))
+        channel.write(*last_words, write_ok(status & Status.AUTOCOMMIT, changes))
 
     def _verifier(self, facts: ServerFacts) -> Verifier:
         password = self._config.local_password
@@ -196,18 +196,18 @@ class ClientConnection:
         )
         return self._verification
 
-    async def _authenticate(self, channel: PacketChannel, login: Login, step: Step) -> None:
+    async def _authenticate(self, channel: PacketChannel, login: Login, step: Step) -> tuple[bytes, ...]:
         """Carry the conversation to its end.
+
+        Returns:
+            What the client has to be sent before the final OK.
 
         Raises:
             AccessDenied: user name or password are wrong.
         """
         response = login.response
-        while True:
-            if step.send:
-                channel.write(*step.send)
-            if step.accepted is not None:
-                break
+        while step.accepted is None:
+            channel.write(*step.send)
             response = await channel.read()
             step = self._verification.answer(response)
         known = hmac.compare_digest(login.user, self._config.db_user.encode())
@@ -219,6 +219,7 @@ class ClientConnection:
                 " user of WARMWIRE_DB_URL or WARMWIRE_DB_USER"
                 + ("" if self._config.local_password is None else " and the password of WARMWIRE_LOCAL_PASSWORD")
             )
+        return step.send
 
     async def _check_out(self) -> Upstream:
         return await self._pool.check_out(self._key, self._baseline, self._config.checkout_timeout)
@@ -491,12 +492,12 @@ class ClientConnection:
             else:
                 step = verifier.first(None, login.response, self._greeting.nonce, b"", False)
             async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                await self._authenticate(channel, login, step)
+                last_words = await self._authenticate(channel, login, step)
             self._forget_session()
             baseline = self._baseline._replace(database=login.database, collation=login.collation & 0xFF)
             ok = await upstream.change_user(baseline)
             self._baseline = baseline
-            channel.write(read_ok(ok, self._visibility).shown)
+            channel.write(*last_words, read_ok(ok, self._visibility).shown)
         except TimeoutError:
             raise HandshakeTimeout(f"COM_CHANGE_USER was not finished within {HANDSHAKE_TIMEOUT:g} s") from None
         except ServerRefused as problem:
