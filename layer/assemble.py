@@ -24,8 +24,7 @@ LAUNCHER = "extensions/warmwire"
 CARRIED = {
     "PyMySQL": ["pymysql/_auth.py", "pymysql/err.py", "pymysql/constants/__init__.py", "pymysql/constants/ER.py"],
     "mysql-mimic": [
-        f"mysql_mimic/{name}.py"
-        for name in ("charset", "constants", "errors", "packets", "prepared", "results", "types")
+        f"mysql_mimic/{name}.py" for name in ("charset", "constants", "errors", "packets", "prepared", "results", "types")
     ],
 }
 # The sample function's own dependency, whole: a function brings its driver along.
@@ -51,8 +50,10 @@ def stage(tree: pathlib.Path) -> None:
 
 
 def stage_sample(folder: pathlib.Path) -> None:
-    """Fill `folder` with the sample function, as Lambda has it in /var/task."""
-    copy(ROOT / "sample_function" / "app.py", folder / "app.py")
+    """Fill `folder` with the sample function, as Lambda has it in /var/task, and the CA files put beside it."""
+    sample = ROOT / "sample_function"
+    for source in [sample / "app.py", *sorted(sample.glob("*.pem"))]:
+        copy(source, folder / source.name)
     carry(SAMPLE_CARRIED, folder)
 
 

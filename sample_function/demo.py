@@ -118,7 +118,7 @@ def open_database(wanted: str | None) -> Iterator[Database]:
         server.connect(USER, database=SCHEMA).close()
         name = "MariaDB" if flavor == "mariadb" else "MySQL"
         encrypted = "over TLS, certificate verified" if server.ca_path else "without TLS"
-        label = f"{name} {server.version}, a real one, {encrypted}"
+        label = f"{name} {server.version}, a real one, {encrypted}."
         yield Database(label, server.port, APP_PASSWORD, server.ca_path, server.query, server.host)
 
 
@@ -138,7 +138,7 @@ def open_stand_in() -> Iterator[Database]:
                 cursor.execute(sql)
                 return cursor.fetchall()
 
-        label = "a stand-in, mysql-mimic over SQLite, without TLS; its times are not those of a database"
+        label = "a stand-in, mysql-mimic over SQLite, without TLS. Its times are not those of a database."
         yield Database(label, server.port, password, "", query)
         admin.close()
 
@@ -288,8 +288,8 @@ def main() -> None:
         layer = resources.enter_context(unpacked(LAYER))
         scratch = pathlib.Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="warmwire-demo-")))
         say(f"""
-Database  {database.label};
-          a round trip to it takes {database.round_trip_ms():.1f} ms
+Database  {database.label}
+          A round trip to it takes {database.round_trip_ms():.1f} ms.
 Function  sample_function/app.py: connect, insert a row, read CONNECTION_ID(), commit, close
 Lambda    the emulator: {options.invocations} invocations each way, frozen for {options.freeze:g} s after each
 

@@ -102,8 +102,12 @@ def test_settings_in_the_template_are_settings_of_warmwire(template):
     from warmwire.config import Config
 
     variables = template["Resources"]["SampleFunction"]["Properties"]["Environment"]["Variables"]
-    settings = {name: "1" for name in variables if name.startswith("WARMWIRE_")} | {"WARMWIRE_DB_TLS": "verify-full"}
-    assert Config.from_env(settings).pool_size == 1
+    # What the template's defaults and the least that a person answers come to.
+    answers = {"DbHost": "db", "DbUser": "app", "DbPassword": "secret", "DbName": "shop"}
+    values = {name: answers.get(name, parameter.get("Default")) for name, parameter in template["Parameters"].items()}
+    settings = {name: str(values[value["Ref"]]) for name, value in variables.items() if name.startswith("WARMWIRE_")}
+    config = Config.from_env(settings)
+    assert (config.database, config.db_tls, config.db_tls_ca, config.pool_size) == ("db:3306", "verify-full", "", 1)
 
 
 def test_password_is_not_shown(template):
