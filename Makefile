@@ -29,6 +29,7 @@ check: setup ## what needs no server: style, types, layers of imports, unit test
 	$(python) -m pytest tests/unit
 
 bench: setup build ## measure latency, throughput, start and memory against the alternatives
+	$(python) -m tests.servers.provision --peers
 	$(python) -m benchmarks
 
 fuzz: setup ## a longer fuzz run than the suite's own: FUZZ_SECONDS=600
