@@ -91,7 +91,7 @@ class Rie:
     def __exit__(self, *exception: object) -> None:
         self._kill()
         if self._log is not None:
-            self._log.unlink()
+            self._log.unlink(missing_ok=True)
 
     @property
     def log(self) -> str:
