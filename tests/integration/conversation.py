@@ -74,7 +74,8 @@ FLAGS = (
 )  # fmt: skip
 """Flags that a client has or has not. One half of them are of the kind that Warmwire must not offer."""
 
-COLLATIONS = (45, 45, 255, 33, 8, 63, 224, 249, 0)
+KNOWN_EVERYWHERE = (45, 33, 8, 63, 224)
+COLLATIONS = (45, *KNOWN_EVERYWHERE, 255, 249, 0)
 """utf8mb4_general_ci, utf8mb4_0900_ai_ci (not in MariaDB), utf8mb3, latin1, binary, utf8mb4_unicode_ci, two unknown ones."""
 
 UNKNOWN_COMMANDS = (
@@ -93,6 +94,10 @@ class Author:
         """Ordinals of the statements prepared so far, with the number of their parameters; open or not."""
         self.types: dict[int, list[int]] = {}
         """Parameter types last sent for a statement."""
+        self.collation = 0
+        """That of the latest login."""
+        self.cursors: set[int] = set()
+        """Statements that have been executed with a cursor."""
 
     def conversation(self) -> Conversation:
         login = self.login()
@@ -124,7 +129,8 @@ class Author:
                 flags |= Flag.PLUGIN_AUTH_LENENC
         database = self.random.choice((SCHEMA, SCHEMA, SCHEMA, SCHEMA, None))
         attributes = {"program_name": "test", "long": "x" * 300} if self.random.random() < 0.3 else {}
-        return Login(USER, PASSWORD, database, flags, self.random.choice(COLLATIONS), attributes)
+        self.collation = self.random.choice(COLLATIONS)
+        return Login(USER, PASSWORD, database, flags, self.collation, attributes)
 
     def send_oddly(self, step: Step) -> Step:
         """The step with its bytes in pieces, or glued to the next step."""
@@ -200,7 +206,7 @@ class Author:
     def execute(self) -> list[Step]:
         steps = [] if self.prepared else self.prepare()
         ordinal, parameters = self.some_statement()
-        flags = self.random.choice((0, 0, 0, 1))
+        flags = self.random.choice((0, 0, 0, CURSOR))
         return [*steps, Step(Command.STMT_EXECUTE, self.execution(ordinal, parameters, flags), ordinal)]
 
     def cursor(self) -> list[Step]:
@@ -209,7 +215,7 @@ class Author:
         self.prepared.append((ordinal, parameters))
         steps = [
             Step(Command.STMT_PREPARE, statement.encode()),
-            Step(Command.STMT_EXECUTE, self.execution(ordinal, parameters, 1), ordinal),
+            Step(Command.STMT_EXECUTE, self.execution(ordinal, parameters, CURSOR), ordinal),
         ]
         for _ in range(self.random.randint(1, 5)):
             rows = self.random.choice((1, 2, 10, 100, 260, 1000, 0))
@@ -239,6 +245,10 @@ class Author:
 
     def execution(self, ordinal: int, parameters: int, flags: int, *, long_data: bool = False) -> bytes:
         """What follows the statement id in COM_STMT_EXECUTE. With ``long_data`` the first parameter has been sent already."""
+        if ordinal in self.cursors and self.dialect == "mysql":
+            flags = CURSOR  # without, MySQL 9.7 answers with definitions and an OK, and every client waits for rows
+        if flags == CURSOR:
+            self.cursors.add(ordinal)
         head = struct.pack("<BI", flags, 1)
         if not parameters:
             return head
@@ -291,7 +301,8 @@ class Author:
         ]  # fmt: skip
 
     def reset(self) -> list[Step]:
-        if self.random.random() < 0.5:
+        # After a login with a collation it does not know, MariaDB resets to that of any client that its thread had before.
+        if self.random.random() < 0.5 and (self.dialect == "mysql" or self.collation in KNOWN_EVERYWHERE):
             return [Step(Command.RESET_CONNECTION)]
         return [Step(Command.CHANGE_USER, login=replace(self.login(), attributes={}))]
 
@@ -304,6 +315,9 @@ PLAIN_ALWAYS = (
 )  # fmt: skip
 
 NULL, BLOB = 6, 252
+
+CURSOR = 1
+"""Flag of COM_STMT_EXECUTE: open a read-only cursor."""
 
 
 def pair_up(steps: list[Step]) -> list[Step]:

@@ -8,6 +8,8 @@
  login, CHANGE_USER   everything but the final OK packet, and its sequence id: the plugin differs
  PREPARE-OK           the statement's id: the server counts on over the life of a connection (MySQL) or of
                       itself (MariaDB); ids inside error texts alike
+ error 1366           the row number where there is no row: MariaDB leaves it from an earlier statement of
+                      whatever connection its thread had before
  COM_STATISTICS       its numbers
  COM_PROCESS_INFO     its rows: the sessions that exist
  tracked state        entries about transactions (types 4 and 5): Warmwire asks the server for them. Only for
@@ -75,15 +77,22 @@ def _masked(step: Step, packet: Packet, flags: Flag) -> bytes:
     if packet.role is Role.ERROR:
         if parse_error(payload)[0] in (1044, 1045):
             return re.sub(rb"'@'[^']*'", b"'@'host'", payload)
-        return re.sub(rb"(handler|statement) \(\d+\)", rb"\1 (0)", payload)
+        return _without_numbers(payload)
     if packet.role is Role.ROW and step.argument == b"SHOW SESSION VARIABLES":
         name = text_row(payload)[0]
         return b"masked " + name if name in VARIABLES else payload
+    if packet.role is Role.ROW and step.argument in (b"SHOW WARNINGS", b"SHOW ERRORS"):
+        return b"|".join(_without_numbers(field or b"") for field in text_row(payload))
     if packet.role is Role.OK and flags & Flag.SESSION_TRACK:
         return without_transaction_entries(payload)
     if packet.role is Role.EOF and flags & Flag.SESSION_TRACK:
         return payload[:4] + bytes([payload[4] & ~(SESSION_CHANGED >> 8)])
     return payload
+
+
+def _without_numbers(text: bytes) -> bytes:
+    """The text of an error without what is masked in it."""
+    return re.sub(rb"(handler|statement) \(\d+\)|(for column ``.``.`\w+` at row) \d+", rb"\1\2 (0)", text)
 
 
 def without_transaction_entries(payload: bytes) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from tests.integration.conversation import Conversation, Step
 from tests.integration.masks import canonical, canonical_login
 from tests.wire import Wire
-from tests.wire_packets import Closed, Command, Flag, Packet, Refused, Role, frame
+from tests.wire_packets import LOCAL_INFILE, Closed, Command, Flag, Packet, Refused, Role, frame
 
 NO_STATEMENT = 0x7FFF0000
 """Used for statements that could not be prepared: no server has an id like that."""
@@ -39,17 +39,20 @@ class Player:
         """Play everything, unless the server ends the connection before."""
         try:
             self.recording.login = canonical_login(self.wire.login(self.login), self.wire.flags)
-            self._steps()
-            self._leave()
+            if self._steps():
+                self._leave()
         except Refused as error:
             self.recording.login = [Packet(0, f"{error.errno} {error.sqlstate}".encode(), Role.ERROR)]
         except TimeoutError as error:
-            raise AssertionError(f"no answer to step {len(self.recording.exchanges)}") from error
+            place = len(self.recording.exchanges)
+            step = self.conversation.steps[place] if place < len(self.conversation.steps) else self.conversation.farewell
+            raise AssertionError(f"seed {self.conversation.seed}: no answer to step {place}, {step}") from error
         finally:
             self.wire.close()
         return self.recording
 
-    def _steps(self) -> None:
+    def _steps(self) -> bool:
+        """All steps; False if the server ended the connection."""
         steps = iter(self.conversation.steps)
         for step in steps:
             together = [step, next(steps)] if step.with_next else [step]
@@ -63,7 +66,8 @@ class Player:
                     self._record(each, list(self.wire.response(each.command, uploads=each.uploads)))
             except Closed:
                 self.recording.exchanges.append((step, []))
-                return
+                return False
+        return True
 
     def _payload(self, step: Step) -> bytes:
         if step.statement is None:
@@ -91,9 +95,18 @@ class Player:
             case "half":
                 self.wire.send_raw(frame(b"\x03SELECT 'never finished'")[:-5])
             case "unread":
-                self.wire.send(b"\x03SELECT seq, pad FROM wire.many")
-                self.wire.read_logical()
+                self._begin(Step(Command.QUERY, b"SELECT seq, pad FROM wire.many"))
             case "upload":
-                self.wire.send(b"\x03LOAD DATA LOCAL INFILE 'x' INTO TABLE wire.loaded")
-                if self.wire.read_logical()[0].payload[0] == 0xFB:
+                if self._begin(Step(Command.QUERY, b"LOAD DATA LOCAL INFILE 'x' INTO TABLE wire.loaded")) == LOCAL_INFILE:
                     self.wire.send(b"1\tone\n", 2)
+
+    def _begin(self, step: Step) -> int:
+        """Send a command and read no more than the first packet of its response; returns its first byte."""
+        packets = []
+        try:
+            self.wire.send(self._payload(step))
+            packets = self.wire.read_logical()
+        except Closed:
+            pass
+        self.recording.exchanges.append((step, packets))
+        return packets[0].payload[0] if packets else -1
