@@ -99,6 +99,7 @@ class Upstream:
         self.baseline: Baseline | None = None
         self.last_used: Instant = clock.now()
         self._nonce = greeting.nonce
+        self._home_collation = login.collation  # where MariaDB's resets go back to
         self._config = config
         self._clock = clock
 
@@ -144,7 +145,7 @@ class Upstream:
         """
         try:
             if baseline.database is None:  # no reset can unselect a database
-                await self.change_user(baseline)
+                await self._reset_by_change_user(baseline)
                 return
             selected = await self._reset(baseline, baseline.database)
         except ServerRefused as problem:
@@ -170,36 +171,6 @@ class Upstream:
             await self._run_init_connect(baseline)
         return selected
 
-    async def change_user(self, baseline: Baseline) -> bytes:
-        """COM_CHANGE_USER to our own account, which also unselects the database or selects another.
-
-        Returns:
-            The payload of the server's OK.
-
-        Raises:
-            ServerRefused: the server refused. MySQL then closes the connection, MariaDB goes on.
-            OSError, ProtocolError: discard the upstream.
-        """
-        self.baseline = None
-        self.channel.attach()
-        proof = self._proof()
-        plugin, response = proof.first(self.login.plugin or b"", self._nonce)
-        login = self.login._replace(
-            collation=baseline.collation, database=baseline.database, response=response, plugin=plugin
-        )
-        self.channel.sequence = 0
-        self.channel.write(write_change_user(login, _ATTRIBUTES))
-        ok = await converse(self.channel, proof)
-        answers = await self._run(
-            settings(baseline, self._config.idle_timeout, Charset.KEEP), set_multi_statements(baseline.multi_statements)
-        )
-        for answer in answers:
-            self._check(answer)
-        if self.facts.init_connect:
-            await self._run_init_connect(baseline)
-        self._arrived(baseline)
-        return ok
-
     async def reset_for_client(self, baseline: Baseline) -> bytes:
         """Carry out a client's own COM_RESET_CONNECTION: the session becomes what the client would find directly.
 
@@ -211,11 +182,59 @@ class Upstream:
         """
         self.baseline = None
         self.channel.attach()
-        charset = self._charset(baseline) if self.facts.is_mariadb else Charset.KEEP
-        kept = baseline._replace(ignore_space=baseline.ignore_space and not self.facts.is_mariadb)
-        answers = await self._run(bytes((Command.RESET_CONNECTION,)), settings(kept, self._config.idle_timeout, charset))
-        await self._settle(answers[0], answers[1], kept)
-        return answers[0]
+        charset = Charset.KEEP
+        if self.facts.is_mariadb and self._home_collation != baseline.collation:
+            charset = self._charset(baseline)
+        kept = self._after_login(baseline)
+        reset, setting = await self._run(
+            bytes((Command.RESET_CONNECTION,)), settings(kept, self._config.idle_timeout, charset)
+        )
+        await self._settle(reset, setting, kept)
+        return reset
+
+    async def change_user_for_client(self, baseline: Baseline) -> bytes:
+        """Carry out a client's own COM_CHANGE_USER. The multi-statement option stays, and MariaDB forgets IGNORE_SPACE.
+
+        Returns:
+            The payload of the server's OK.
+
+        Raises:
+            ServerRefused: the server refused. MySQL then closes the connection, MariaDB goes on with a reset session.
+            OSError, ProtocolError: discard the upstream.
+        """
+        ok = await self._change_user(baseline)
+        self._check((await self._run(settings(self._after_login(baseline), self._config.idle_timeout, Charset.KEEP)))[0])
+        return ok
+
+    async def _reset_by_change_user(self, baseline: Baseline) -> None:
+        await self._change_user(baseline)
+        setting, option = await self._run(
+            settings(baseline, self._config.idle_timeout, Charset.KEEP), set_multi_statements(baseline.multi_statements)
+        )
+        self._check(setting)
+        self._check(option)
+        if self.facts.init_connect:
+            await self._run_init_connect(baseline)
+        self._arrived(baseline)
+
+    async def _change_user(self, baseline: Baseline) -> bytes:
+        """COM_CHANGE_USER to our own account: a reset that also sets the collation and the database, or unselects it."""
+        self.baseline = None
+        self.channel.attach()
+        proof = self._proof()
+        plugin, response = proof.first(self.login.plugin or b"", self._nonce)
+        login = self.login._replace(
+            collation=baseline.collation, database=baseline.database, response=response, plugin=plugin
+        )
+        self.channel.sequence = 0
+        self.channel.write(write_change_user(login, _ATTRIBUTES))
+        ok = await converse(self.channel, proof)
+        self._home_collation = baseline.collation
+        return ok
+
+    def _after_login(self, baseline: Baseline) -> Baseline:
+        """What of a baseline holds after a client's own reset: MariaDB lets IGNORE_SPACE go."""
+        return baseline._replace(ignore_space=baseline.ignore_space and not self.facts.is_mariadb)
 
     def quit(self) -> None:
         """Say COM_QUIT and close. Only between exchanges; ``wire.closed`` tells when it is done."""

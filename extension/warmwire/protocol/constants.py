@@ -24,7 +24,6 @@ class Command:
     CHANGE_USER = 0x11
     BINLOG_DUMP = 0x12
     TABLE_DUMP = 0x13
-    CONNECT_OUT = 0x14
     REGISTER_SLAVE = 0x15
     STMT_PREPARE = 0x16
     STMT_EXECUTE = 0x17

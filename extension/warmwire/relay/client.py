@@ -60,7 +60,7 @@ INBOX_LIMIT = 64 * 1024
 END_GRACE = 1.0
 """Seconds that a statement may still run when its invocation has ended."""
 
-_REFUSED = frozenset((Command.BINLOG_DUMP, Command.TABLE_DUMP, Command.BINLOG_DUMP_GTID, Command.CONNECT_OUT))
+_REFUSED = frozenset((Command.BINLOG_DUMP, Command.TABLE_DUMP, Command.BINLOG_DUMP_GTID))
 _NOT_RELAYED = _REFUSED | {Command.QUIT, Command.CHANGE_USER, Command.RESET_CONNECTION}
 _IN_TRANSACTION = frozenset((Command.QUERY, Command.STMT_EXECUTE, Command.STMT_FETCH))
 """Commands that act within the client's transaction, and so must not run after it was rolled back behind its back."""
@@ -495,7 +495,7 @@ class ClientConnection:
                 last_words = await self._authenticate(channel, login, step)
             self._forget_session()
             baseline = self._baseline._replace(database=login.database, collation=login.collation & 0xFF)
-            ok = await upstream.change_user(baseline)
+            ok = await upstream.change_user_for_client(baseline)
             self._baseline = baseline
             channel.write(*last_words, read_ok(ok, self._visibility).shown)
         except TimeoutError:
