@@ -157,7 +157,13 @@ def test_multi_statements_can_be_switched_though_they_change_nothing(connect):
 
 @pytest.mark.parametrize(
     ("sql", "errno"),
-    [("LOCK TABLES notes READ", 1235), ("SELEC 1", 1064), ("SELECT * FROM absent", 1105), ("GRANT ALL ON *.* TO x", 1235)],
+    [
+        ("LOCK TABLES notes READ", 1235),
+        ("SELECT 1; SELECT 2", 1064),
+        ("SELEC 1", 1064),
+        ("SELECT * FROM absent", 1105),
+        ("GRANT ALL ON *.* TO x", 1235),
+    ],
 )
 def test_what_it_does_not_know_is_an_error_and_the_connection_goes_on(admin, sql, errno):
     with pytest.raises(pymysql.err.MySQLError) as refused:

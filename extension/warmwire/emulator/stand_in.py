@@ -32,7 +32,10 @@ from warmwire.emulator.stand_in_session import Shared, TableSession
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 CAPABILITIES = (
-    DEFAULT_SERVER_CAPABILITIES | Capabilities.CLIENT_TRANSACTIONS | Capabilities.CLIENT_SESSION_TRACK
+    DEFAULT_SERVER_CAPABILITIES
+    | Capabilities.CLIENT_TRANSACTIONS
+    | Capabilities.CLIENT_MULTI_RESULTS  # there are never several, but drivers ask for it
+    | Capabilities.CLIENT_SESSION_TRACK
 ) & ~Capabilities.CLIENT_QUERY_ATTRIBUTES
 TRACK_TRANSACTION_STATE = 5
 """SESSION_TRACK_TRANSACTION_STATE of the MySQL manual, "Session State Information"."""

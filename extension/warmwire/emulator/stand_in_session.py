@@ -217,6 +217,12 @@ class TableSession(Session):
         rows = [(name.capitalize(), str(value)) for name, value in counted.items() if matches(name)]
         return rows, ["Variable_name", "Value"]
 
+    def _parse(self, sql: str) -> list[exp.Expression]:
+        statements: list[exp.Expression] = super()._parse(sql)
+        if len(statements) > 1:
+            raise MysqlError("the stand-in takes one statement at a time", ErrorCode.PARSE_ERROR)
+        return statements
+
     def _set_variable(self, setitem: exp.SetItem) -> None:
         super()._set_variable(setitem)
         if self._began and setitem.this.left.name.lower() == "autocommit" and self.variables.get("autocommit"):
