@@ -114,11 +114,12 @@ def test_a_missing_bootstrap_is_an_invalid_entrypoint(workshop):
 
 
 def test_init_that_takes_too_long_is_repeated_inside_the_invocation(workshop, tmp_path):
-    seen = tmp_path / "seen"
-    workshop.extension(f"if not os.path.exists({str(seen)!r}):\n    open({str(seen)!r}, 'w')\n    time.sleep(30)\n" + PLAIN)
+    go = tmp_path / "go"
+    workshop.extension(f"while not os.path.exists({str(go)!r}):\n    time.sleep(0.01)\n" + PLAIN)
     environment = workshop.environment(init_timeout=0.5, timeout=30.0)
     report = environment.init()
     assert (report.status, report.succeeded) == ("timeout", False)
+    go.touch()
     invocation = environment.invoke({"a": 1})
     assert invocation.succeeded and invocation.json() == {"a": 1}
     assert invocation.init.phase == "invoke" and invocation.init.succeeded
