@@ -75,7 +75,7 @@ class CommandFramer:
             The position behind the last byte that belongs to this logical packet, and whether the packet ends there.
             After an end the next call starts the next packet.
         """
-        if self._left < 0 and not self._header:
+        if self._left < 0 and not self._header and not self._continued:
             self.size = 0
         end = len(data)
         while True:
