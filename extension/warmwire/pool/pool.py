@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from warmwire.clock import Clock
 from warmwire.config import Config
 from warmwire.errors import CheckoutTimeout, ClientError, DatabaseUnreachable, ProtocolError, ServerRefused, ShuttingDown
-from warmwire.pool.state import Open, PoolState, Slot, SlotState, Use
+from warmwire.pool.state import Open, PoolState, Slot, SlotState, Use, Wait
 from warmwire.protocol.constants import Capability
 from warmwire.session import Baseline
 from warmwire.upstream import GREETED_FRESH, ServerFacts, Upstream
@@ -24,6 +24,8 @@ logger = logging.getLogger("warmwire.pool")
 
 RESET_TIMEOUT = 5.0
 """Seconds that a background reset may take; it is bounded by the network, not by statements."""
+PATIENCE = 0.25
+"""Seconds to wait for an upstream that is being reset before opening another one."""
 FIRST_KEY = Capability.MULTI_RESULTS
 """Pool key of an upstream that is opened before any client came: what the plainest drivers ask for."""
 _UTF8MB4_GENERAL_CI = 45
@@ -140,13 +142,19 @@ class Pool:
         started = self._clock.now()
         self.hint = (key, baseline)
         place: asyncio.Future[None] | None = None
+        has_turn = not self._waiters
         try:
             while True:
                 if self._closing:
                     raise ShuttingDown("Warmwire is shutting down with its Lambda environment")
-                left = timeout - started.age(self._clock.now())
-                if place is not None or not self._waiters:
-                    decision = self.state.request(key, baseline)
+                waited = started.age(self._clock.now())
+                turn = left = timeout - waited
+                if has_turn:
+                    ahead = self._waiters.index(place) if place is not None else 0
+                    decision = self.state.request(key, baseline, ahead=ahead, patient=waited < PATIENCE)
+                    if not isinstance(decision, Wait) and place is not None:
+                        self._leave_queue(place)
+                        place = None
                     if isinstance(decision, Use):
                         upstream = await self._take(decision.slot, baseline, left)
                         if upstream is not None:
@@ -154,7 +162,12 @@ class Pool:
                         continue
                     if isinstance(decision, Open):
                         return await self._open(decision, baseline, left)
-                place = await self._queue(place, left, timeout)
+                    if decision.is_soon:
+                        turn = min(left, PATIENCE - waited)
+                place = await self._queue(place, turn)
+                has_turn = True
+                if timeout <= started.age(self._clock.now()):
+                    raise self._timed_out(timeout)
         finally:
             if place is not None:
                 self._leave_queue(place)
@@ -180,6 +193,14 @@ class Pool:
         if slot is not None:
             logger.info("discarded %r: %s", upstream, reason, extra={"upstream": upstream.thread_id, "reason": reason})
             self._forget(slot, upstream)
+
+    def retire(self, upstream: Upstream, reason: str) -> None:
+        """Close an upstream, between exchanges, that must not be used again."""
+        slot = self._slots.get(upstream)
+        if slot is not None:
+            logger.info("retired %r: %s", upstream, reason, extra={"upstream": upstream.thread_id, "reason": reason})
+            self.state.move(slot, SlotState.CLOSING)
+            self._quit(slot)
 
     async def open_ahead(self, timeout: float) -> None:
         """Open an upstream before any client needs it. A failure is only logged: the client will be told."""
@@ -312,8 +333,8 @@ class Pool:
     def _is_stale(self, upstream: Upstream) -> bool:
         return upstream.last_used.age(self._clock.now()) >= self._config.validate_after
 
-    async def _queue(self, place: asyncio.Future[None] | None, left: float, timeout: float) -> asyncio.Future[None]:
-        """Wait for a turn; a client that was woken for nothing keeps its place at the front."""
+    async def _queue(self, place: asyncio.Future[None] | None, left: float) -> asyncio.Future[None]:
+        """Wait for a turn, ``left`` seconds at most; a client that was woken for nothing keeps its place."""
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if place is None:
             self._waiters.append(mine)
@@ -323,21 +344,22 @@ class Pool:
             async with asyncio.timeout(max(left, 0.0)):
                 await mine
         except TimeoutError:
-            self._leave_queue(mine)
-            raise CheckoutTimeout(
-                f"no upstream became free within {timeout:g} s: {self.state.describe()}, {len(self._waiters)} other clients"
-                f" waiting; the database is {self._config.database}; raise WARMWIRE_POOL_MAX or close idle clients"
-            ) from None
+            return mine
         except BaseException:
             self._leave_queue(mine)
             raise
         return mine
 
+    def _timed_out(self, timeout: float) -> CheckoutTimeout:
+        return CheckoutTimeout(
+            f"no upstream became free within {timeout:g} s: {self.state.describe()}, {len(self._waiters) - 1} other clients"
+            f" waiting; the database is {self._config.database}; raise WARMWIRE_POOL_MAX or close idle clients"
+        )
+
     def _leave_queue(self, place: asyncio.Future[None]) -> None:
         if place in self._waiters:
             self._waiters.remove(place)
-            if place.done():
-                self._wake()  # the turn goes to the next one
+            self._wake()  # whatever is free goes to the next one
 
     def _wake(self) -> None:
         self._changed.set()

@@ -74,6 +74,9 @@ class Open(NamedTuple):
 class Wait(NamedTuple):
     """Nothing is free: queue up."""
 
+    is_soon: bool
+    """Whether an upstream of this kind is just being reset: that takes less than opening another one."""
+
 
 class PoolState:
     """The slots and how many waiters there are.
@@ -90,21 +93,29 @@ class PoolState:
         self._next = 1
         self._idle: list[Slot] = []  # most recently used last
 
-    def request(self, key: int, baseline: object) -> Use | Open | Wait:
+    def request(self, key: int, baseline: object, *, ahead: int = 0, patient: bool = False) -> Use | Open | Wait:
         """Decide for one client that needs an upstream of this kind.
 
-        An idle one at the same baseline is best, then one that needs a reset, then a new one; an idle one of another
-        kind gives way when the pool is full.
+        An idle one at the same baseline is best, then one that needs a reset, then one that is being reset, then a new
+        one; an idle one of another kind gives way when the pool is full.
+
+        Args:
+            key: the pool key.
+            baseline: the session state it should be in.
+            ahead: clients that wait already and come first.
+            patient: whether to wait for one that is being reset.
         """
         fitting = [slot for slot in self._idle if slot.key == key]
         if fitting:
             slot = next((slot for slot in reversed(fitting) if slot.baseline == baseline), fitting[-1])
             self.move(slot, SlotState.ACTIVE)
             return Use(slot)
+        if patient and ahead < sum(s.key == key and s.state is SlotState.RESETTING for s in self.slots.values()):
+            return Wait(is_soon=True)
         instead = next((slot for slot in self._idle if not slot.is_used), None)  # opened ahead, on a wrong guess
         if instead is None and self.open_count >= self.maximum:
             if not self._idle:
-                return Wait()
+                return Wait(is_soon=False)
             instead = self._idle[0]
         if instead is not None:
             self.move(instead, SlotState.CLOSING)

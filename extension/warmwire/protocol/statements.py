@@ -40,3 +40,8 @@ def first_word(sql: bytes) -> bytes:
 def only_reads(sql: bytes) -> bool:
     """Whether a statement's first word belongs to those that change no data. (A function in a SELECT still may.)"""
     return first_word(sql) in _READS
+
+
+def leaves_traces(sql: bytes) -> bool:
+    """Whether a statement leaves something that no reset clears: MariaDB keeps the profiles of past statements."""
+    return b"profiling" in sql.lower() and first_word(sql) == b"SET"

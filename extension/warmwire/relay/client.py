@@ -42,7 +42,7 @@ from warmwire.protocol.constants import Capability, Command, Status, Track
 from warmwire.protocol.exchange import NO_RESPONSE
 from warmwire.protocol.framing import CommandFramer, command_of
 from warmwire.protocol.handshake import Greeting, Login, read_change_user, read_login, write_error, write_greeting
-from warmwire.protocol.statements import HEAD_SIZE, first_word, only_reads
+from warmwire.protocol.statements import HEAD_SIZE, first_word, leaves_traces, only_reads
 from warmwire.protocol.tracking import Change, Visibility, read_ok, write_ok
 from warmwire.relay.transaction import Transaction
 from warmwire.session import Baseline, baseline_of
@@ -119,6 +119,7 @@ class ClientConnection:
         self._visibility = Visibility.NOTHING
         self._head = b""  # the front of the present statement
         self._prepared: dict[int, bool] = {}  # statement id -> whether it only reads
+        self._has_left_traces = False  # something that no reset clears
         self._transaction = Transaction()
         self._rolled_back: TransactionRolledBack | None = None  # to be told at the next command
         self._ready = asyncio.Event()  # set whenever READY is reached
@@ -413,11 +414,15 @@ class ClientConnection:
         if self.phase is not Phase.RESPONSE:  # answered before the command was sent whole: the server gave up on it
             self._leave("the server answered before the command had ended")
             return
-        reads = self._prepared.get(_statement_id(self._head), False)
-        if exchange.command != Command.STMT_EXECUTE:
-            reads = exchange.command != Command.QUERY or only_reads(self._head[1:])
-        if exchange.command == Command.STMT_PREPARE and exchange.error is None:
+        reads = True
+        if exchange.command == Command.QUERY:
+            reads = only_reads(self._head[1:])
+            self._has_left_traces = self._has_left_traces or leaves_traces(self._head[1:])
+        elif exchange.command == Command.STMT_EXECUTE:
+            reads = self._prepared.get(_statement_id(self._head), False)
+        elif exchange.command == Command.STMT_PREPARE and exchange.error is None:
             self._prepared[exchange.statement_id] = only_reads(self._head[1:])
+            self._has_left_traces = self._has_left_traces or leaves_traces(self._head[1:])
         self._transaction.after(exchange, reads, self._clock.now())
         self._become_ready()
         self._retake()
@@ -598,10 +603,12 @@ class ClientConnection:
         self._close()
         if upstream is None:
             return
-        if phase is Phase.READY and upstream.exchange.done:
-            self._pool.check_in(upstream, self._baseline)
-        else:
+        if phase is not Phase.READY or not upstream.exchange.done:
             self._pool.discard(upstream, f"{reason} while {phase.value}")
+        elif self._has_left_traces:
+            self._pool.retire(upstream, "its client left what no reset clears")
+        else:
+            self._pool.check_in(upstream, self._baseline)
 
     def _close(self) -> None:
         if self.phase is not Phase.CLOSED:
