@@ -114,34 +114,36 @@ class Proxy:
         self._guard.dismiss()
 
 
-@pytest.fixture
-def warmwire(tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
-    """`warmwire(server, WARMWIRE_POOL_MAX=2, …)`: a Proxy to that server as `app`, stopped at the end of the test.
+def serve(server: Server, directory: Path, **settings: Any) -> Proxy:
+    """`warmwire serve` in front of that server as `app`; its log and socket are in `directory`. The caller stops it.
 
     Further settings are given by their full names and replace the ones set here; None takes one away.
     """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("WARMWIRE_", "AWS_"))}
+    port = free_port()
+    chosen: dict[str, Any] = {
+        "PYTHONPATH": str(REPOSITORY / "extension"),
+        "WARMWIRE_DB_HOST": server.host,
+        "WARMWIRE_DB_PORT": server.port,
+        "WARMWIRE_DB_USER": "app",
+        "WARMWIRE_DB_PASSWORD": APP_PASSWORD,
+        "WARMWIRE_DB_TLS_CA": server.ca_path or None,
+        "WARMWIRE_DB_TLS": None if server.ca_path else "required",
+        "WARMWIRE_PORT": port,
+        # Not in the directory itself if its length exceeds what a socket's address can hold.
+        "WARMWIRE_SOCKET": _socket_path(directory, port),
+        **settings,
+    }
+    return Proxy(environment | {name: str(value) for name, value in chosen.items() if value is not None}, directory)
+
+
+@pytest.fixture
+def warmwire(tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
+    """`warmwire(server, WARMWIRE_POOL_MAX=2, …)`: a Proxy (see `serve`), stopped at the end of the test."""
     started: list[Proxy] = []
 
     def start(server: Server, **settings: Any) -> Proxy:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("WARMWIRE_", "AWS_"))
-        }
-        port = free_port()
-        chosen: dict[str, Any] = {
-            "PYTHONPATH": str(REPOSITORY / "extension"),
-            "WARMWIRE_DB_HOST": server.host,
-            "WARMWIRE_DB_PORT": server.port,
-            "WARMWIRE_DB_USER": "app",
-            "WARMWIRE_DB_PASSWORD": APP_PASSWORD,
-            "WARMWIRE_DB_TLS_CA": server.ca_path or None,
-            "WARMWIRE_DB_TLS": None if server.ca_path else "required",
-            "WARMWIRE_PORT": port,
-            # Not in tmp_path itself, whose length may exceed what a socket's address can hold.
-            "WARMWIRE_SOCKET": _socket_path(tmp_path, port),
-            **settings,
-        }
-        environment |= {name: str(value) for name, value in chosen.items() if value is not None}
-        started.append(Proxy(environment, tmp_path))
+        started.append(serve(server, tmp_path, **settings))
         return started[-1]
 
     yield start
