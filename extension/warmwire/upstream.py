@@ -421,7 +421,7 @@ class Connector:
                 f"TLS with the database {where} failed: {problem.reason or problem}; WARMWIRE_DB_TLS says how it is used"
             ) from problem
         except OSError as problem:
-            reason = problem.strerror or str(problem)
+            reason = _words_for(problem)
             raise DatabaseUnreachable(
                 f"{reason} while {step}; the database is {where}: check WARMWIRE_DB_HOST, WARMWIRE_DB_PORT and that it runs"
             ) from problem
@@ -558,6 +558,13 @@ def _tls_context(config: Config) -> ssl.SSLContext:
     context.check_hostname = config.db_tls == "verify-full"
     context.verify_mode = ssl.CERT_NONE if config.db_tls == "required" else ssl.CERT_REQUIRED
     return context
+
+
+def _words_for(problem: OSError) -> str:
+    """The system's own words; asyncio puts others over them."""
+    if problem.errno and problem.errno > 0 and not isinstance(problem, socket.gaierror):
+        return os.strerror(problem.errno)
+    return problem.strerror or str(problem)
 
 
 def _certificate_advice(problem: ssl.SSLCertVerificationError, config: Config) -> str:

@@ -57,8 +57,8 @@ LOGIN_LIMIT = 128 * 1024
 """Longest packet of a login or COM_CHANGE_USER; connection attributes alone may have 64 KiB."""
 INBOX_LIMIT = 64 * 1024
 """Bytes kept of a client that sends its next command early."""
-END_GRACE = 1.0
-"""Seconds that a statement may still run when its invocation has ended."""
+END_GRACE = 0.5
+"""Seconds that a statement may still run when its invocation has ended; must be less than app.SETTLE_TIMEOUT."""
 
 _REFUSED = frozenset((Command.BINLOG_DUMP, Command.TABLE_DUMP, Command.BINLOG_DUMP_GTID))
 _NOT_RELAYED = _REFUSED | {Command.QUIT, Command.CHANGE_USER, Command.RESET_CONNECTION}
