@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers import FLAVORS, Server, ServerError, certificates, find, provision
 from tests.servers.local import Local
-from tests.servers.programs import REPOSITORY
+from tests.servers.programs import REPOSITORY, cache
 
 PLUGINS = {"mariadb": "mysql_native_password", "mysql": "caching_sha2_password"}
 
@@ -67,16 +67,18 @@ def test_a_wrong_password_is_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_its_certificate_is_good_for_its_names_and_its_authority_only(
-    server: Server, name: str, tmp_path: Path
-) -> None:
+def test_its_certificate_is_good_for_its_names_and_its_authority_only(server: Server, name: str, tmp_path: Path) -> None:
     def connect(authority: str) -> None:
         context = ssl.create_default_context(cafile=authority)
         context.verify_flags |= ssl.VERIFY_X509_STRICT
-        options = {"user": "app", "password": "app-secret-1", "ssl": context, "connect_timeout": 10}
-        with pymysql.connect(host=name, port=server.port, **options) as connection, connection.cursor() as cursor:
+        with (
+            pymysql.connect(
+                host=name, port=server.port, user="app", password="app-secret-1", ssl=context, connect_timeout=10
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_version'")
-            assert str(cursor.fetchone()[1]).startswith("TLSv1.")
+            assert str(cursor.fetchall()[0][1]).startswith("TLSv1.")
 
     assert server.ca_path, "started elsewhere: give its authority as ?ca=/path in the URL"
     connect(server.ca_path)
@@ -87,10 +89,11 @@ def test_its_certificate_is_good_for_its_names_and_its_authority_only(
 def test_it_is_asked_without_disturbing_what_it_counts(server: Server) -> None:
     server.query("SELECT 1")
     before = server.status("Connections")
-    with server.connect() as connection:
-        assert connection.thread_id() in server.connection_ids("app")
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT CONNECTION_ID()")
+        mine = cursor.fetchall()[0][0]
+        assert mine in server.connection_ids("app")
         assert server.status("Connections") == before + 1
-        mine = connection.thread_id()
     assert wait_until(lambda: mine not in server.connection_ids("app"))
     with pytest.raises(ServerError, match="No_such_variable"):
         server.status("No_such_variable")
@@ -169,3 +172,13 @@ def test_what_is_missing_is_said_in_words(
         Server.start("mysql")
     assert provision.main(["--mysql"]) == 1
     assert "WARMWIRE_TEST_MYSQL_URL" in capsys.readouterr().err
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_what_is_there_is_not_fetched_again(flavor: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trees = cache() / "trees"
+    before = {path: path.stat().st_mtime_ns for path in trees.glob("*")}
+    assert provision.main([f"--{flavor}"]) == 0
+    assert capsys.readouterr().out.startswith(f"{flavor}: there")
+    assert {path: path.stat().st_mtime_ns for path in trees.glob("*")} == before

@@ -47,25 +47,19 @@ def make(directory: Path, names: Sequence[str] = ("DNS:localhost", "IP:127.0.0.1
     for role, alternatives in (("authority", "DNS:none"), ("server", ", ".join(names))):
         text = _CONFIG.format(name=f"Warmwire test {role}", alternatives=alternatives)
         (directory / f"{role}.cnf").write_text(text)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    _openssl(
-        directory, "req", "-x509", *key, "-days", "30", "-config", "authority.cnf", "-extensions", "authority",
-        "-keyout", "ca.key", "-out", "ca.pem",
-    )
-    _openssl(directory, "req", "-new", *key, "-config", "server.cnf", "-keyout", "server.key", "-out", "server.csr")
-    _openssl(
-        directory, "x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-        "-days", "30", "-extfile", "server.cnf", "-extensions", "server", "-out", "server.pem",
-    )
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    _openssl(directory, f"req -x509 {key} -days 30 -config authority.cnf -extensions authority -keyout ca.key -out ca.pem")
+    _openssl(directory, f"req -new {key} -config server.cnf -keyout server.key -out server.csr")
+    signed_by = "-CA ca.pem -CAkey ca.key -CAcreateserial"
+    extensions = "-extfile server.cnf -extensions server"
+    _openssl(directory, f"x509 -req -in server.csr {signed_by} -days 30 {extensions} -out server.pem")
     return made
 
 
-def _openssl(directory: Path, *arguments: str) -> None:
+def _openssl(directory: Path, arguments: str) -> None:
     path = program("openssl")
     if path is None:
         raise CertificateError("the `openssl` command is missing: run `python -m tests.servers.provision`")
-    done = subprocess.run(
-        [path, *arguments], cwd=directory, capture_output=True, text=True, timeout=30, check=False
-    )
+    done = subprocess.run([path, *arguments.split()], cwd=directory, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
-        raise CertificateError(f"openssl {arguments[0]} failed: {done.stderr.strip()}")
+        raise CertificateError(f"openssl {arguments} failed: {done.stderr.strip()}")

@@ -62,7 +62,9 @@ class Container(Server):
         self.port = free_port()
         if sys.platform == "linux":  # elsewhere Docker runs in a virtual machine: a socket does not cross over
             self.socket = str(run / "mysqld.sock")
-        self._guard = Guard([self._docker_command, "rm", "-f", self._name], ["rm", "-rf", str(self._directory)])
+        self._guard = Guard(
+            [self._docker_command, "rm", "--force", "--volumes", self._name], ["rm", "-rf", str(self._directory)]
+        )
         prefix = self.flavor.upper()
         self._run(
             "create", "--name", self._name, "--publish", f"127.0.0.1:{self.port}:3306",
@@ -95,7 +97,7 @@ class Container(Server):
         """Stop in order, remove the container and the files."""
         self.forget_admin()
         if self._guard is not None:
-            _docker(self._docker_command, "stop", "--time", "30", self._name, check=False)
+            _docker(self._docker_command, "stop", "-t", "30", self._name, check=False)
             _docker(self._docker_command, "rm", "--force", "--volumes", self._name, check=False)
             self._guard.dismiss()
             self._guard = None

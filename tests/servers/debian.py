@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-_KEYRINGS = ("debian-archive-keyring.pgp", "debian-archive-keyring.gpg")
+_KEYRINGS = tuple(f"/usr/share/keyrings/debian-archive-keyring.{ending}" for ending in ("pgp", "gpg"))
 # Not needed to run a program.
 _LEFT_OUT = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/include", "./usr/share/lintian")
 _NOT_UNPACKED = ("perl", "libperl", "debconf")
@@ -65,8 +65,7 @@ class Apt:
             "Acquire::Retries=2", "Acquire::http::Timeout=60", "Acquire::https::Timeout=60",
         ]  # fmt: skip
         if suite:
-            keyring = next((f"/usr/share/keyrings/{name}" for name in _KEYRINGS
-                            if Path("/usr/share/keyrings", name).exists()), "")  # fmt: skip
+            keyring = next((path for path in _KEYRINGS if Path(path).exists()), None)
             source = directory / "sources.list"
             source.write_text(f"deb {f'[signed-by={keyring}] ' if keyring else ''}{site} {suite} main\n")
             self._options += [
@@ -76,22 +75,23 @@ class Apt:
                 "Acquire::Check-Valid-Until=false",
             ]  # fmt: skip
         # Its exit code is not asked: a foreign source of the machine that fails does not matter, a missing package does.
-        self._updated = self._run("apt-get", "update")
+        self.warnings = self._run("apt-get", "update").stderr.strip()
 
     def names(self, prefix: str) -> list[str]:
         """The packages whose names begin so."""
         return self._run("apt-cache", "pkgnames", prefix).stdout.split()
 
-    def sites(self) -> list[str]:
-        """The addresses from which this suite's packages come."""
-        lines = self._run("apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages").stdout.split()
-        return list(dict.fromkeys(lines))
+    def debian_mirrors(self) -> list[str]:
+        """The addresses in the machine's sources that carry Debian itself."""
+        lines = self._run("apt-get", "indextargets", "--format", "$(LABEL) $(SITE)", "Identifier: Packages").stdout
+        pairs = [line.split(" ", 1) for line in lines.splitlines()]
+        return [site for label, site in pairs if label == "Debian"]
 
     def fetch(self, packages: list[str]) -> list[Path]:
         """The .deb files of these packages and of all they depend on."""
         done = self._run("apt-get", "install", "--yes", "--download-only", *packages)
         if done.returncode != 0:
-            raise PackageError(f"apt-get install {' '.join(packages)}:\n{self._updated.stderr}{done.stderr}".strip())
+            raise PackageError(f"apt-get install {' '.join(packages)}: {self.warnings}\n{done.stderr.strip()}")
         return sorted(self.archives.glob("*.deb"))
 
     def clean(self) -> None:
@@ -118,10 +118,12 @@ class Archive:
         if name not in self._suites:
             site = ""
             if name:
-                sites = [site for site in self.suite("").sites() if site.rstrip("/").endswith("/debian")]
-                if not sites:
-                    raise PackageError(f"the machine's apt sources name no Debian mirror to ask for {name!r}")
-                site = sites[0]
+                mirrors = self.suite("").debian_mirrors()
+                if not mirrors:
+                    raise PackageError(
+                        f"the machine's apt sources name no Debian mirror to ask for {name!r}. {self.suite('').warnings}"
+                    )
+                site = mirrors[0]
             self._suites[name] = Apt(self._scratch / f"suite-{name or 'own'}", name, site)
         return self._suites[name]
 
@@ -133,8 +135,9 @@ class Archive:
             if all(packages):
                 break
         else:
-            raise PackageError(f"no {' and '.join(tree.packages)} in this machine's apt sources")
+            raise PackageError(f"no {' and '.join(tree.packages)} in this machine's apt sources. {apt.warnings}")
         partial = self._scratch / tree.name
+        shutil.rmtree(partial, ignore_errors=True)
         root = partial / "root"
         # Old suites still ship files in /lib; merge them, as an installed system does.
         for name in ("lib", "lib64", "bin", "sbin"):

@@ -17,8 +17,12 @@ class Guard:
     def __init__(self, *commands: Sequence[str]) -> None:
         script = "read -r done && exit 0; " + "; ".join(shlex.join(command) for command in commands)
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            cwd="/", start_new_session=True,
+            ["/bin/sh", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
         )
 
     @classmethod

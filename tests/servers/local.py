@@ -176,9 +176,7 @@ def _user() -> list[str]:
 
 def _spawn(arguments: list[str], log: int) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C at the terminal is for the tests, which then stop the server in order.
-    return subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
-    )
+    return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True)
 
 
 def _finish(process: subprocess.Popen[bytes], how: signal.Signals) -> None:

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # What the tests rely on: session tracking, caching_sha2_password on MySQL, TLS with SAN on both.
 OLDEST = {"mariadb": (10, 5), "mysql": (8, 0)}
 # Besides PATH: where systems put daemons that ordinary users are not meant to run.
-SEARCHED = ["/usr/local/sbin", "/usr/sbin", "/sbin"]
+SEARCHED = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/libexec"]
 _DAEMONS = {"mariadb": ("mariadbd", "mysqld"), "mysql": ("mysqld",)}
 
 
@@ -90,8 +90,7 @@ def daemon(flavor: str) -> Daemon | None:
 
 def _candidates(flavor: str, name: str) -> list[str]:
     unpacked = cache() / "trees" / flavor / "bin" / name
-    installed = _installed(name)
-    return [str(unpacked)] * unpacked.exists() + [installed] * bool(installed)
+    return [path for path in (str(unpacked) if unpacked.exists() else None, _installed(name)) if path]
 
 
 def _installed(name: str) -> str | None:

@@ -38,9 +38,7 @@ _SERVERS = {
         suites=_MYSQL_SUITES,
     ),
 }
-_SYSBENCH = debian.Tree(
-    "sysbench", ("sysbench",), ("sysbench",), settings='export LUA_PATH="$root/usr/share/sysbench/?.lua;;"'
-)
+_SYSBENCH = debian.Tree("sysbench", ("sysbench",), ("sysbench",), settings='export LUA_PATH="$root/usr/share/sysbench/?.lua;;"')
 _HAPROXY = debian.Tree("haproxy", ("haproxy",), ("haproxy",))
 _ROUTER = debian.Tree(
     "mysql-router",
@@ -67,9 +65,7 @@ def _server(flavor: str) -> Step:
                 refusal = str(error)
         if (command := docker()) is not None:
             return container.pull(command, flavor)
-        raise Missing(
-            f"{refusal}. Install {flavor}, start Docker, or set {variable} to mysql://root:password@host:port"
-        )
+        raise Missing(f"{refusal}. Install {flavor}, start Docker, or set {variable} to mysql://root:password@host:port")
 
     return provide
 

@@ -38,8 +38,7 @@ def accounts(flavor: str) -> list[str]:
             statement
             for user, password in (("app", APP_PASSWORD), ("app_empty", ""))
             for statement in (
-                f"CREATE USER IF NOT EXISTS '{user}'@'%' "
-                + identified.format(plugin=_PLUGIN[flavor], password=password),
+                f"CREATE USER IF NOT EXISTS '{user}'@'%' " + identified.format(plugin=_PLUGIN[flavor], password=password),
                 f"GRANT ALL ON app.* TO '{user}'@'%'",
                 f"GRANT ALL ON app2.* TO '{user}'@'%'",
             )
@@ -115,8 +114,15 @@ class Server:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return pymysql.connect(
-            host=self.host, port=self.port, user=user, password=unquote(parts.password or ""),
-            database=database or None, charset="utf8mb4", autocommit=True, ssl=context, connect_timeout=10,
+            host=self.host,
+            port=self.port,
+            user=user,
+            password=unquote(parts.password or ""),
+            database=database or None,
+            charset="utf8mb4",
+            autocommit=True,
+            ssl=context,
+            connect_timeout=10,
         )
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -170,9 +176,7 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
 
@@ -221,6 +225,7 @@ def find() -> tuple[str, ...]:
 
     Docker counts when its daemon answers, although it may have to pull the image first.
     """
+
     def here(flavor: str) -> bool:
         own = programs.daemon(flavor) is not None and programs.program("openssl") is not None
         return own or bool(os.environ.get(_URL[flavor]))
