@@ -126,8 +126,9 @@ class Upstream:
         await self._accepted(bytes((Command.PING,)))
 
     async def rollback(self) -> None:
-        """End an open transaction. Raises as :meth:`ping`."""
+        """End an open transaction and give up locked tables, which outlive a ROLLBACK. Raises as :meth:`ping`."""
         await self._accepted(query("ROLLBACK"))
+        await self._accepted(query("UNLOCK TABLES"))
 
     async def begin_session(self, baseline: Baseline) -> None:
         """Bring the fresh login, made with this baseline, to it. Raises as :meth:`ping`."""

@@ -72,6 +72,7 @@ class Exchange:
         "deprecate_eof",
         "error",
         "first_sequence",
+        "has_status",
         "rows_seen",
         "state",
         "statement_id",
@@ -92,6 +93,8 @@ class Exchange:
         self._eofs = 0  # groups of definitions still to come, this one included (PREPARED)
         self.status = 0
         """Status flags of the last OK or EOF packet, of this exchange or an earlier one."""
+        self.has_status = False
+        """Whether they are of this exchange: an error, the answer to a prepare and a text tell none."""
         self.error: bytes | None = None
         """Payload of the ERR packet that ended this exchange. Its session state is unknown then."""
         self.changes: list[Change] = []
@@ -132,6 +135,7 @@ class Exchange:
         self.error = None
         self.first_sequence = None
         self.rows_seen = False
+        self.has_status = False
         self._left = self._eofs = 0
         if self.changes:
             self.changes = []
@@ -309,6 +313,7 @@ class Exchange:
 
     def _after(self, ok: Ok) -> None:
         self.status = ok.status
+        self.has_status = True
         if ok.changes:
             self.changes += ok.changes
         more = ok.status & Status.MORE_RESULTS_EXISTS and self.command not in (Command.STMT_FETCH, Command.FIELD_LIST)

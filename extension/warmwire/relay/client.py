@@ -548,7 +548,7 @@ class ClientConnection:
         transaction = self._transaction
         if transaction.is_unsure:
             await upstream.ping()
-            transaction.is_open = bool(upstream.exchange.status & Status.IN_TRANS)
+            transaction.note(upstream.exchange.status, None, self._clock.now())
         if transaction.is_open:
             await upstream.rollback()
             age = transaction.since.age(self._clock.now()) if transaction.since else 0.0

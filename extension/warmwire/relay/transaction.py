@@ -1,8 +1,8 @@
 """What an exchange tells about the client's transaction: is one open, and has it written? Pure.
 
-The server says so in the status flags and in the tracker of the transaction state. Two gaps are filled with caution: an
-ERR packet says nothing, and where EOFs are not deprecated a result set loses the tracker's report; then the first word
-of the statement decides whether it may have written.
+The server says so in the status flags and in the tracker of the transaction state, which reports changes only. Two gaps
+are filled with caution: an ERR packet says nothing, and where EOFs are not deprecated a result set loses the tracker's
+report; then the first word of the statement decides whether it may have written.
 """
 
 from warmwire.clock import Instant
@@ -16,7 +16,7 @@ class Transaction:
 
     def __init__(self) -> None:
         self.is_open = False
-        """Whether one is open, as far as is known."""
+        """Whether one is open, or LOCK TABLES holds tables, as far as is known."""
         self.is_unsure = False
         """Whether an error left that unknown: ask the server."""
         self.has_written = False
@@ -25,6 +25,7 @@ class Transaction:
         """When it was first seen open."""
         self.statements = 0
         """Exchanges in it so far."""
+        self._locked = False
 
     def after(self, exchange: Exchange, only_reads: bool, now: Instant) -> None:
         """Take note of an exchange that has ended.
@@ -38,6 +39,8 @@ class Transaction:
             self.is_unsure = True
             self.has_written = self.has_written or not only_reads
             return
+        if not exchange.has_status:
+            return
         state = transaction_state_of(tuple(exchange.changes)) if exchange.changes else None
         self.note(exchange.status, state, now)
         if self.is_open:
@@ -48,7 +51,9 @@ class Transaction:
     def note(self, status: int, state: bytes | None, now: Instant) -> None:
         """Take note of status flags, and of a reported transaction state if there was one."""
         self.is_unsure = False
-        self.is_open = bool(status & Status.IN_TRANS) or (state is not None and state[-1:] == b"L")
+        if state is not None:
+            self._locked = state[-1:] == b"L"
+        self.is_open = bool(status & Status.IN_TRANS) or self._locked
         if not self.is_open:
             self.has_written = False
             self.since = None
@@ -57,5 +62,5 @@ class Transaction:
         self.statements += 1
         if self.since is None:
             self.since = now
-        if state is not None and (b"W" in state or b"w" in state):
-            self.has_written = True
+        if self._locked or (state is not None and (b"W" in state or b"w" in state)):
+            self.has_written = True  # or counts on nobody else writing
