@@ -51,6 +51,9 @@ class Unconfigured:
         """Raise DatabaseUnreachable with every problem."""
         raise DatabaseUnreachable(f"bad configuration: {self._problem}")
 
+    async def kill(self, upstream: "Upstream", timeout: float) -> None:
+        """There is nothing to kill."""
+
 
 class Proxy:
     """The listener with its pool, and the tasks that they start. An async context manager.

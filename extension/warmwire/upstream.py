@@ -35,13 +35,14 @@ from warmwire.protocol.handshake import (
 from warmwire.protocol.rsa import SEED_SIZE
 from warmwire.protocol.tracking import Visibility, read_ok
 from warmwire.session import Baseline, Charset, init_db, query, set_multi_statements, settings
-from warmwire.wire import Wire, start_tls
+from warmwire.wire import Address, Wire, start_tls
 
 PACKET_LIMIT = 1 << 20
 """Longest packet accepted from the database outside the relay, in bytes."""
 GREETED_FRESH = 2.0
 """Seconds for which a server's greeting is good for a login; servers give up after ten."""
 UNKNOWN_COLLATION = (1115, 1273)  # ER_UNKNOWN_CHARACTER_SET, ER_UNKNOWN_COLLATION
+NO_SUCH_THREAD = 1094  # ER_NO_SUCH_THREAD
 _ATTRIBUTES = {b"_client_name": b"warmwire", b"program_name": b"warmwire"}
 
 
@@ -129,6 +130,10 @@ class Upstream:
         """End an open transaction and give up locked tables, which outlive a ROLLBACK. Raises as :meth:`ping`."""
         await self._accepted(query("ROLLBACK"))
         await self._accepted(query("UNLOCK TABLES"))
+
+    async def kill_other(self, thread_id: int) -> None:
+        """End another connection of our account. Raises as :meth:`ping`."""
+        await self._accepted(query(f"KILL {thread_id}"))
 
     async def begin_session(self, baseline: Baseline) -> None:
         """Bring the fresh login, made with this baseline, to it. Raises as :meth:`ping`."""
@@ -395,6 +400,29 @@ class Connector:
                     greeted = None
             return await self._log_in(greeted or await self._connect_and_greet(on_step), key, baseline, on_step)
 
+    async def kill(self, upstream: Upstream, timeout: float) -> None:
+        """KILL an upstream's connection from a second one, which ends its statement and its transaction.
+
+        The second connection goes to the very address of the first, whose socket is still open: so the id means the same
+        connection there, and can hit nobody else's, even if the host name has moved to another server.
+
+        Raises:
+            ClientError: it could not be done.
+        """
+        if upstream.wire.closed.done():
+            return
+        async with self._explained(timeout) as on_step:
+            greeted = await self._connect_and_greet(on_step, upstream.wire.peer)
+            baseline = Baseline(None, upstream.login.collation, False, False)
+            killer = await self._log_in(greeted, 0, baseline, on_step)
+            try:
+                await killer.kill_other(upstream.thread_id)
+            except ServerRefused as refused:
+                if refused.errno != NO_SUCH_THREAD:
+                    raise
+            finally:
+                killer.quit()
+
     @contextlib.asynccontextmanager
     async def _explained(self, timeout: float) -> AsyncIterator[Callable[[str], None]]:
         """Bound a step and turn its failures into words. Gives a function to call with what is being done."""
@@ -429,9 +457,11 @@ class Connector:
         except (ProtocolError, PacketTooLarge) as problem:
             raise DatabaseUnreachable(f"{problem}; the database is {where}") from problem
 
-    async def _connect_and_greet(self, on_step: Callable[[str], None]) -> Greeted:
+    async def _connect_and_greet(self, on_step: Callable[[str], None], peer: Address | None = None) -> Greeted:
         loop = asyncio.get_running_loop()
-        wire = Wire(loop, await self._connect(loop, on_step))
+        config = self._config
+        addresses = [peer] if peer else await _resolve(loop, config.db_host, config.db_port)
+        wire = Wire(loop, await _connect(loop, addresses, on_step))
         try:
             on_step("waiting for its greeting")
             channel = PacketChannel(wire, PACKET_LIMIT)
@@ -480,26 +510,6 @@ class Connector:
             wire.abort()
             raise
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, on_step: Callable[[str], None]) -> socket.socket:
-        config = self._config
-        addresses = await loop.getaddrinfo(config.db_host, config.db_port, type=socket.SOCK_STREAM)
-        problem: OSError = OSError(f"{config.db_host} has no address")
-        for family, kind, protocol, _, address in addresses:
-            on_step(f"connecting to {address[0]}")
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.setblocking(False)
-                _keep_honest(sock)
-                await loop.sock_connect(sock, address)
-                return sock
-            except OSError as failed:
-                sock.close()
-                problem = failed
-            except BaseException:
-                sock.close()
-                raise
-        raise problem
-
     async def _upgrade(self, channel: PacketChannel, login: Login) -> Wire:
         loop = asyncio.get_running_loop()
         if not login.capabilities & Capability.SSL:
@@ -512,6 +522,33 @@ class Connector:
         if channel.take_rest():
             raise ProtocolError("the database sent bytes in the clear where TLS begins")
         return Wire(loop, await start_tls(loop, channel.wire.detach(), self._tls, self._config.db_host))
+
+
+async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+async def _connect(
+    loop: asyncio.AbstractEventLoop, addresses: list[Address], on_step: Callable[[str], None]
+) -> socket.socket:
+    """A socket to the first of the addresses that takes it."""
+    problem = OSError("the host has no address")
+    for family, address in addresses:
+        on_step(f"connecting to {address[0]}")
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            _keep_honest(sock)
+            await loop.sock_connect(sock, address)
+            return sock
+        except OSError as failed:
+            sock.close()
+            problem = failed
+        except BaseException:
+            sock.close()
+            raise
+    raise problem
 
 
 async def converse(channel: PacketChannel, proof: Proof) -> bytes:

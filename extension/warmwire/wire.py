@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 READ_SIZE = 64 * 1024
 """Bytes per read; four TLS records."""
@@ -20,6 +21,8 @@ LINGER = 1.0
 
 _WANT = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
+Address = tuple[int, Any]
+"""A socket's family, and an address of that family."""
 OnData = Callable[[bytes], None]
 OnLost = Callable[[OSError | None], None]
 OnDrained = Callable[[], None]
@@ -88,6 +91,11 @@ class Wire:
     def is_secure(self) -> bool:
         """Whether TLS is on."""
         return self._secure is not None
+
+    @property
+    def peer(self) -> Address:
+        """Where the other end is. Raises OSError when the connection is gone."""
+        return self._socket.family, self._socket.getpeername()
 
     def write(self, data: bytes) -> None:
         """Send bytes, keeping what the system does not take at once. After a failure they are dropped: reading tells."""

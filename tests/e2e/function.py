@@ -4,6 +4,7 @@ Copied into a folder of its own and run by awslambdaric, so it imports nothing o
 """
 
 import os
+import threading
 import time
 
 import pymysql
@@ -55,6 +56,13 @@ def keep_and_raise(sql):
     raise ValueError("the handler has a bug")
 
 
+def keep_running(sql, endless):
+    """Leave a statement running behind the handler's back."""
+    keep(sql)
+    threading.Thread(target=query, args=(kept[-1], endless), daemon=True).start()
+    time.sleep(0.2)
+
+
 def use_kept(sql):
     return query(kept[-1], sql)
 
@@ -81,6 +89,7 @@ ACTIONS = {
     "several": several,
     "keep": keep,
     "keep_and_hang": keep_and_hang,
+    "keep_running": keep_running,
     "keep_and_raise": keep_and_raise,
     "use_kept": use_kept,
     "exit_within": exit_within,

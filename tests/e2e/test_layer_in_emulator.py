@@ -150,6 +150,18 @@ def test_a_handler_that_raises_leaves_no_transaction_either(database, lambda_env
     assert do(environment, "error_of_use", "SELECT 1")["errno"] in (1402, 1213)
 
 
+def test_a_statement_that_runs_on_in_a_transaction_is_given_up_before_the_freeze(database, lambda_environment):
+    environment = lambda_environment(database)
+    invocation = environment.invoke(
+        {"do": "keep_running", "with": [["BEGIN", "UPDATE t SET v = 1"], "SELECT SLEEP(30)"]}
+    )
+    assert invocation.succeeded, text_of(environment.log)
+    environment.freeze()
+    until(lambda: open_transactions(database) == 0)  # the server sees within seconds that its client has gone
+    assert database.query("SELECT v FROM app.t") == [(0,)]
+    assert do(environment, "connection_id") in database.connection_ids()
+
+
 def test_a_transaction_that_only_read_ends_silently(database, lambda_environment):
     environment = lambda_environment(database)
     do(environment, "keep", ["BEGIN", "SELECT v FROM t"])

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from warmwire.clock import Clock
 from warmwire.config import Config
 from warmwire.errors import CheckoutTimeout, ClientError, DatabaseUnreachable, ProtocolError, ServerRefused, ShuttingDown
+from warmwire.pool.abandoned import Abandoned, kill
 from warmwire.pool.state import Open, PoolState, Slot, SlotState, Use, Wait
 from warmwire.protocol.constants import Capability
 from warmwire.session import Baseline
@@ -62,6 +63,10 @@ class Opener(Protocol):
         """Open one, or raise ClientError."""
         ...
 
+    async def kill(self, upstream: Upstream, timeout: float) -> None:
+        """End one at the server, with whatever it is running, or raise ClientError."""
+        ...
+
 
 class Pool:
     """Checks upstreams out and in. All methods belong to the loop's thread.
@@ -84,6 +89,7 @@ class Pool:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._changed = asyncio.Event()
         self._closing = False
+        self._abandoned = Abandoned(opener, self._closed_elsewhere)
         self.hint: tuple[int, Baseline] = (FIRST_KEY, first_baseline(config))
         """Kind of the client that came last: what an upstream opened ahead of its client should be."""
 
@@ -194,6 +200,18 @@ class Pool:
             logger.info("discarded %r: %s", upstream, reason, extra={"upstream": upstream.thread_id, "reason": reason})
             self._forget(slot, upstream)
 
+    def abandon(self, upstream: Upstream, *, in_transaction: bool) -> None:
+        """Leave an upstream whose client has gone to end the response it is in; see :mod:`warmwire.pool.abandoned`."""
+        slot = self._slots.get(upstream)
+        if slot is not None:
+            self.state.move(slot, SlotState.ABANDONED)
+            self._abandoned.add(upstream, in_transaction=in_transaction)
+
+    async def kill(self, upstream: Upstream, timeout: float, reason: str) -> None:
+        """End what an upstream is running, and the upstream."""
+        await kill(self._opener, upstream, timeout)
+        self.discard(upstream, reason)
+
     def retire(self, upstream: Upstream, reason: str) -> None:
         """Close an upstream, between exchanges, that must not be used again."""
         slot = self._slots.get(upstream)
@@ -205,7 +223,9 @@ class Pool:
     async def open_ahead(self, timeout: float) -> None:
         """Open an upstream before any client needs it. A failure is only logged: the client will be told."""
         try:
-            upstream = await self.check_out(*self.hint, timeout)
+            facts = await self.facts(timeout)
+            key, baseline = self.hint
+            upstream = await self.check_out(key & facts.capabilities, baseline, timeout)
         except ClientError as problem:
             logger.warning("opening an upstream ahead of its client failed: %s", problem)
         else:
@@ -221,6 +241,7 @@ class Pool:
                     await self._changed.wait()
         except TimeoutError:
             logger.warning("resets did not end before the invocation's: %s", self.state.describe())
+        await self._abandoned.end(timeout, all_of_them=False)
         for slot in self.state.surplus():
             self._quit(slot)
 
@@ -237,6 +258,7 @@ class Pool:
                     await self._changed.wait()
         except TimeoutError:
             logger.warning("resets did not end before the shutdown: %s", self.state.describe())
+        await self._abandoned.end(timeout / 2, all_of_them=True)
         leaving = []
         for slot in list(self.state.slots.values()):
             upstream = self._upstreams.get(slot.number)
@@ -323,6 +345,10 @@ class Pool:
         upstream = self._upstreams[slot.number]
         upstream.quit()
         self._forget(slot, upstream)
+
+    def _closed_elsewhere(self, upstream: Upstream, reason: str) -> None:
+        logger.info("discarded %r: %s", upstream, reason, extra={"upstream": upstream.thread_id, "reason": reason})
+        self._forget(self._slots[upstream], upstream)
 
     def _forget(self, slot: Slot, upstream: Upstream) -> None:
         self._upstreams.pop(slot.number, None)

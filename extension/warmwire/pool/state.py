@@ -6,8 +6,8 @@ connections that the database sees from here. :meth:`PoolState.request` decides,
 A slot's states, which are also the words in logs::
 
     (none) ─► OPENING ─► ACTIVE ─► RESETTING ─► IDLE ─► ACTIVE …
-                 │          │          │          └──► CLOSING
-                 └──────────┴──────────┴─────────────► CLOSING ─► (none)
+                 │          ├─► ABANDONED │        │
+                 └──────────┴───────┴─────┴────────┴──► CLOSING ─► (none)
 """
 
 from enum import Enum
@@ -23,6 +23,8 @@ class SlotState(Enum):
     ACTIVE = "active"
     RESETTING = "resetting"
     IDLE = "idle"
+    ABANDONED = "abandoned"
+    """Its client left in the middle of a response, which goes on."""
     CLOSING = "closing"
 
 
@@ -32,7 +34,9 @@ LEGAL = frozenset(
         (SlotState.OPENING, SlotState.CLOSING),
         (SlotState.ACTIVE, SlotState.RESETTING),
         (SlotState.ACTIVE, SlotState.IDLE),  # the client did nothing with it
+        (SlotState.ACTIVE, SlotState.ABANDONED),
         (SlotState.ACTIVE, SlotState.CLOSING),
+        (SlotState.ABANDONED, SlotState.CLOSING),
         (SlotState.RESETTING, SlotState.IDLE),
         (SlotState.RESETTING, SlotState.CLOSING),
         (SlotState.IDLE, SlotState.ACTIVE),

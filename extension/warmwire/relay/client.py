@@ -57,8 +57,10 @@ LOGIN_LIMIT = 128 * 1024
 """Longest packet of a login or COM_CHANGE_USER; connection attributes alone may have 64 KiB."""
 INBOX_LIMIT = 64 * 1024
 """Bytes kept of a client that sends its next command early."""
-END_GRACE = 0.5
-"""Seconds that a statement may still run when its invocation has ended; must be less than app.SETTLE_TIMEOUT."""
+END_GRACE = 0.3
+"""Seconds that a statement may still run when its invocation has ended."""
+KILL_TIMEOUT = 0.5
+"""Seconds that killing it may take; together less than app.SETTLE_TIMEOUT."""
 
 _REFUSED = frozenset((Command.BINLOG_DUMP, Command.TABLE_DUMP, Command.BINLOG_DUMP_GTID))
 _NOT_RELAYED = _REFUSED | {Command.QUIT, Command.CHANGE_USER, Command.RESET_CONNECTION}
@@ -526,7 +528,7 @@ class ClientConnection:
         """Leave nothing open that would stay open in a frozen environment; called when the invocation has ended.
 
         An open transaction is rolled back. If it had written, the client is told at its next command. A statement that
-        still runs gets END_GRACE seconds; if it is in a transaction, its connection is then given up.
+        still runs gets END_GRACE seconds; if it is in a transaction, it is then killed with its connection.
         """
         if self._upstream is None:
             return
@@ -536,8 +538,10 @@ class ClientConnection:
                     self._ready.clear()
                     await self._ready.wait()
         except TimeoutError:
-            if self._transaction.is_open:
-                self._lose_upstream(f"invocation {request_id} ended during a statement in a transaction")
+            if self._transaction.is_open and self._upstream is not None:
+                reason = f"invocation {request_id} ended during a statement in a transaction"
+                await self._pool.kill(self._upstream, KILL_TIMEOUT, reason)
+                self._lose_upstream(reason)
             return
         transaction = self._transaction
         if self._upstream is not None and (transaction.is_open or transaction.is_unsure):
@@ -603,7 +607,10 @@ class ClientConnection:
         self._close()
         if upstream is None:
             return
-        if phase is not Phase.READY or not upstream.exchange.done:
+        if phase is Phase.RESPONSE:
+            is_open = self._transaction.is_unsure or bool(upstream.exchange.status & Status.IN_TRANS)
+            self._pool.abandon(upstream, in_transaction=is_open)
+        elif phase is not Phase.READY or not upstream.exchange.done:
             self._pool.discard(upstream, f"{reason} while {phase.value}")
         elif self._has_left_traces:
             self._pool.retire(upstream, "its client left what no reset clears")
