@@ -45,10 +45,12 @@ class PacketChannel:
                 raise self._lost
             self._waiter = asyncio.get_running_loop().create_future()
             self.wire.resume()
+            self.wire.closed.add_done_callback(self._on_closed)  # whoever closes the wire on our side tells nobody else
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+                self.wire.closed.remove_done_callback(self._on_closed)
         self.sequence = packet[0] + 1 & 0xFF
         return packet[1]
 
@@ -82,6 +84,9 @@ class PacketChannel:
     def _on_lost(self, problem: OSError | None) -> None:
         self._lost = problem or ConnectionResetError("the connection was closed by its other end")
         self._wake()
+
+    def _on_closed(self, _: object) -> None:
+        self._on_lost(self._lost)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

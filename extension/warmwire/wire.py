@@ -76,9 +76,13 @@ class Wire:
 
         Args:
             on_data: gets each piece that arrives.
-            on_lost: called once when the peer has ended (None) or the connection broke; the socket is closed then.
+            on_lost: called once when the peer has ended (None) or the connection broke; the socket is closed then. Also
+                if that was so before.
             on_drained: called when all unsent bytes went out after some had to wait.
         """
+        if self._closing or self.closed.done():
+            self._loop.call_soon(on_lost, None)  # it ended while nobody, or somebody else, listened
+            return
         self._on_data, self._on_lost, self._on_drained = on_data, on_lost, on_drained or _nothing
         self.resume()
 

@@ -230,6 +230,8 @@ class ClientConnection:
     # --- the client's bytes --------------------------------------------------------------------------------------
 
     def _serve(self, first: bytes) -> None:
+        if self.phase is Phase.CLOSED:  # room was needed, or a shutdown came, while an upstream was awaited
+            return
         self._become_ready()
         self._wire.listen(self._from_client, self._client_lost, self._client_drained)
         if first:
