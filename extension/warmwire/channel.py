@@ -5,6 +5,7 @@ The relay does not use it: there bytes pass as they come.
 
 import asyncio
 
+from warmwire.errors import ProtocolError
 from warmwire.protocol.codec import write_packet
 from warmwire.protocol.framing import PacketBuffer
 from warmwire.wire import Wire
@@ -27,6 +28,7 @@ class PacketChannel:
         self._buffer.feed(first)
         self._lost: OSError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        wire.closed.add_done_callback(lambda _: self._on_lost(None))  # also by our own side, which tells no listener
         self.attach()
 
     def attach(self) -> None:
@@ -66,10 +68,20 @@ class PacketChannel:
         """Send commands at once and read their answers, for commands that are answered by exactly one packet.
 
         Raises:
-            as :meth:`read`; the connection is then not between exchanges.
+            ProtocolError: more came, or came before, so nobody knows which packet answers what.
+            Otherwise as :meth:`read`. The connection is then not between exchanges.
         """
+        if len(self._buffer):
+            raise ProtocolError("there was an answer before the question")
         self.wire.write(b"".join(write_packet(command, 0) for command in commands))
-        return [await self.read() for _ in commands]
+        answers = []
+        for _ in commands:
+            answers.append(await self.read())
+            if self.sequence != 2:
+                raise ProtocolError(f"an answer of one packet came with the sequence id {self.sequence - 1 & 0xFF}")
+        if len(self._buffer):
+            raise ProtocolError("there were more answers than questions")
+        return answers
 
     def take_rest(self) -> bytes:
         """Hand over what arrived but was not read."""
@@ -82,7 +94,7 @@ class PacketChannel:
         self._wake()
 
     def _on_lost(self, problem: OSError | None) -> None:
-        self._lost = problem or ConnectionResetError("the connection was closed by its other end")
+        self._lost = self._lost or problem or ConnectionResetError("the connection was closed by its other end")
         self._wake()
 
     def _on_closed(self, _: object) -> None:

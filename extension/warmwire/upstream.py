@@ -21,7 +21,7 @@ from warmwire.errors import DatabaseUnreachable, PacketTooLarge, ProtocolError, 
 from warmwire.protocol.auth import Proof
 from warmwire.protocol.capabilities import for_upstream
 from warmwire.protocol.codec import read_string
-from warmwire.protocol.constants import Capability, Command
+from warmwire.protocol.constants import Capability, Command, Status
 from warmwire.protocol.exchange import Exchange
 from warmwire.protocol.handshake import (
     Greeting,
@@ -126,10 +126,11 @@ class Upstream:
         """
         await self._accepted(bytes((Command.PING,)))
 
-    async def rollback(self) -> None:
-        """End an open transaction and give up locked tables, which outlive a ROLLBACK. Raises as :meth:`ping`."""
+    async def rollback(self, *, unlock: bool) -> None:
+        """End an open transaction and, if asked to, give up locked tables, which outlive a ROLLBACK. Raises as :meth:`ping`."""
         await self._accepted(query("ROLLBACK"))
-        await self._accepted(query("UNLOCK TABLES"))
+        if unlock:
+            await self._accepted(query("UNLOCK TABLES"))
 
     async def kill_other(self, thread_id: int) -> None:
         """End another connection of our account. Raises as :meth:`ping`."""
@@ -156,8 +157,6 @@ class Upstream:
             selected = await self._reset(baseline, baseline.database)
         except ServerRefused as problem:
             raise ProtocolError(f"the server refused the reset: {problem}") from problem
-        if selected[0] == 0xFF:
-            raise read_error(selected)
         self._check(selected)
         self._arrived(baseline)
 
@@ -172,7 +171,7 @@ class Upstream:
             init_db(database),
         )
         await self._settle(reset, setting, baseline)
-        self._check(option)
+        self._check_option(option)
         if self.facts.init_connect:
             await self._run_init_connect(baseline)
         return selected
@@ -218,7 +217,7 @@ class Upstream:
             settings(baseline, self._config.idle_timeout, Charset.KEEP), set_multi_statements(baseline.multi_statements)
         )
         self._check(setting)
-        self._check(option)
+        self._check_option(option)
         if self.facts.init_connect:
             await self._run_init_connect(baseline)
         self._arrived(baseline)
@@ -257,7 +256,7 @@ class Upstream:
     async def _settle(self, reset: bytes, setting: bytes, baseline: Baseline) -> None:
         """Check the answers to a reset and its settings; an unknown collation is learnt and given the fallback."""
         self._check(reset)
-        if setting[0] == 0xFF and read_error(setting).errno in UNKNOWN_COLLATION:
+        if setting[:1] == b"\xff" and read_error(setting).errno in UNKNOWN_COLLATION:
             self.facts.unknown_collations.add(baseline.collation)
             setting = (await self._run(settings(baseline, self._config.idle_timeout, Charset.GLOBAL)))[0]
         self._check(setting)
@@ -273,13 +272,24 @@ class Upstream:
         self.last_used = self._clock.now()
 
     def _check(self, answer: bytes) -> None:
-        """Raise the error in an answer, or take the status flags from its OK or EOF."""
-        if answer[0] == 0xFF:
+        """Raise the error in an answer, or take the status flags from its OK.
+
+        Anything else is the answer to another question. A client may have brought that about on purpose, to have what
+        it left behind pass for reset, so nothing is taken on trust here.
+        """
+        if answer[:1] == b"\xff":
             raise read_error(answer)
-        if answer[0] == 0xFE and len(answer) < 7:
-            self.exchange.status = int.from_bytes(answer[3:5], "little")
-        else:
-            self.exchange.status = read_ok(answer, Visibility.EVERYTHING).status
+        if answer[:1] != b"\x00":
+            raise ProtocolError("the server answered something else than it was asked")
+        status = read_ok(answer, Visibility.EVERYTHING).status
+        if status & Status.MORE_RESULTS_EXISTS:
+            raise ProtocolError("the server has more to say than it was asked")
+        self.exchange.status = status
+
+    def _check_option(self, answer: bytes) -> None:
+        """The same for COM_SET_OPTION, which servers answer with an EOF."""
+        if answer[:1] != b"\xfe":
+            self._check(answer)
 
     async def _read_init_connect(self) -> bytes:
         """What this account runs at a login; empty for accounts that the server exempts from it."""
@@ -301,7 +311,7 @@ class Upstream:
         return read_string(rows[0], 0)[0]
 
     async def _collect(self, command: bytes) -> list[bytes]:
-        """Run a command with any number of results and give the payloads of all its rows.
+        """Run a command with any number of results and give the payload of its first row, if it has any.
 
         Raises:
             ServerRefused: it ended with an error.
@@ -313,7 +323,7 @@ class Upstream:
         rows = []
         while not tracker.done:
             payload = await self.channel.read()
-            if tracker.in_rows and payload[0] != 0xFE:
+            if tracker.in_rows and payload[:1] != b"\xfe" and not rows:  # the others are of no use, and may be many
                 rows.append(payload)
             tracker.feed(len(payload).to_bytes(3, "little") + b"\1" + payload)
         if tracker.error is not None:
@@ -322,9 +332,9 @@ class Upstream:
         return rows
 
     async def _run_init_connect(self, baseline: Baseline) -> None:
-        self._check((await self.channel.request(set_multi_statements(True)))[0])
+        self._check_option((await self.channel.request(set_multi_statements(True)))[0])
         await self._collect(bytes((Command.QUERY,)) + (self.facts.init_connect or b""))
-        self._check((await self.channel.request(set_multi_statements(baseline.multi_statements)))[0])
+        self._check_option((await self.channel.request(set_multi_statements(baseline.multi_statements)))[0])
 
     def _proof(self) -> Proof:
         return Proof(self._config.db_password.encode(), self.wire.is_secure, os.urandom(SEED_SIZE))

@@ -184,6 +184,7 @@ class Pool:
         if slot is None:
             return
         self.state.move(slot, SlotState.RESETTING)
+        upstream.channel.attach()  # so that the reset finds what comes unasked before it begins
         self._spawn(self._reset(slot, upstream, baseline))
 
     def check_in_unused(self, upstream: Upstream) -> None:

@@ -4,7 +4,7 @@ _READS = frozenset(
     b"SELECT SHOW EXPLAIN DESCRIBE DESC TABLE VALUES HELP SET USE DO BEGIN START SAVEPOINT RELEASE ROLLBACK CHECKSUM".split()
 )
 
-HEAD_SIZE = 128
+HEAD_SIZE = 512
 """Bytes of a statement that are looked at."""
 
 
@@ -45,3 +45,8 @@ def only_reads(sql: bytes) -> bool:
 def leaves_traces(sql: bytes) -> bool:
     """Whether a statement leaves something that no reset clears: MariaDB keeps the profiles of past statements."""
     return b"profiling" in sql.lower() and first_word(sql) == b"SET"
+
+
+def sets_trackers(sql: bytes) -> bool:
+    """Whether a statement may change what the server reports of the session."""
+    return b"session_track" in sql.lower()

@@ -42,7 +42,7 @@ from warmwire.protocol.constants import Capability, Command, Status, Track
 from warmwire.protocol.exchange import NO_RESPONSE
 from warmwire.protocol.framing import CommandFramer, command_of
 from warmwire.protocol.handshake import Greeting, Login, read_change_user, read_login, write_error, write_greeting
-from warmwire.protocol.statements import HEAD_SIZE, first_word, leaves_traces, only_reads
+from warmwire.protocol.statements import HEAD_SIZE, first_word, leaves_traces, only_reads, sets_trackers
 from warmwire.protocol.tracking import Change, Visibility, read_ok, write_ok
 from warmwire.relay.transaction import Transaction
 from warmwire.session import Baseline, baseline_of
@@ -64,6 +64,9 @@ KILL_TIMEOUT = 0.5
 
 _REFUSED = frozenset((Command.BINLOG_DUMP, Command.TABLE_DUMP, Command.BINLOG_DUMP_GTID))
 _NOT_RELAYED = _REFUSED | {Command.QUIT, Command.CHANGE_USER, Command.RESET_CONNECTION}
+_SHORTEST = {Command.STMT_CLOSE: 5, Command.STMT_SEND_LONG_DATA: 7}
+"""Commands without a response, and their shortest payload. MySQL answers a shorter one all the same, with an error that
+would pass for the answer to the next command: from there on, everybody would be given somebody else's answers."""
 _IN_TRANSACTION = frozenset((Command.QUERY, Command.STMT_EXECUTE, Command.STMT_FETCH))
 """Commands that act within the client's transaction, and so must not run after it was rolled back behind its back."""
 
@@ -270,6 +273,9 @@ class ClientConnection:
         """Decide what becomes of a command whose first bytes are there. False: its bytes have to wait."""
         if command in _NOT_RELAYED:
             return self._begin_own(command, data, at)
+        if command in _SHORTEST and _length(data, at) < _SHORTEST[command]:
+            self._fail(MalformedPacket(f"command 0x{command:02x} with {_length(data, at)} bytes is cut off"))
+            return True
         if self._rolled_back is not None and command in _IN_TRANSACTION:
             problem, self._rolled_back = self._rolled_back, None
             if first_word(data[at + 5 : at + 5 + HEAD_SIZE]) != b"ROLLBACK" or command != Command.QUERY:
@@ -315,7 +321,7 @@ class ClientConnection:
         elif command == Command.RESET_CONNECTION:
             self._swallow(lambda: self._busy(self._reset_connection()))
         elif command == Command.CHANGE_USER:
-            length = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+            length = _length(data, at)
             if length > LOGIN_LIMIT:
                 self._fail(PacketTooLarge(f"COM_CHANGE_USER with {length} bytes; at most {LOGIN_LIMIT} are accepted"))
             elif len(data) - at < 4 + length:
@@ -394,7 +400,8 @@ class ClientConnection:
         exchange = upstream.exchange
         if exchange.done:  # unasked: for example that wait_timeout has ended the session. The client would read it so too
             self._wire.write(data)
-            self._leave("the server spoke unasked")
+            self._responding = True
+            self._lose_upstream("the server spoke unasked")
             return
         try:
             shown = exchange.feed(data)
@@ -420,16 +427,24 @@ class ClientConnection:
             return
         reads = True
         if exchange.command == Command.QUERY:
-            reads = only_reads(self._head[1:])
-            self._has_left_traces = self._has_left_traces or leaves_traces(self._head[1:])
+            reads = self._note_statement(self._head[1:])
         elif exchange.command == Command.STMT_EXECUTE:
             reads = self._prepared.get(_statement_id(self._head), False)
         elif exchange.command == Command.STMT_PREPARE and exchange.error is None:
-            self._prepared[exchange.statement_id] = only_reads(self._head[1:])
-            self._has_left_traces = self._has_left_traces or leaves_traces(self._head[1:])
+            self._prepared[exchange.statement_id] = self._note_statement(self._head[1:])
         self._transaction.after(exchange, reads, self._clock.now())
         self._become_ready()
         self._retake()
+
+    def _note_statement(self, sql: bytes) -> bool:
+        """Take note of what a statement does that the server does not report; whether it only reads."""
+        if leaves_traces(sql):
+            self._has_left_traces = True
+        if sets_trackers(sql) and self._upstream is not None:
+            self._transaction.is_tracked = False
+            if self._visibility is not Visibility.NOTHING:
+                self._visibility = self._upstream.exchange.visibility = Visibility.EVERYTHING
+        return only_reads(sql)
 
     def _noted_silently(self) -> None:
         if self._head[0] == Command.STMT_CLOSE:
@@ -523,6 +538,8 @@ class ClientConnection:
 
     def _forget_session(self) -> None:
         self._rolled_back = None
+        if self._visibility is Visibility.EVERYTHING:
+            self._visibility = Visibility.DEFAULTS
         self._transaction = Transaction()
         self._prepared.clear()
 
@@ -556,7 +573,7 @@ class ClientConnection:
             await upstream.ping()
             transaction.note(upstream.exchange.status, None, self._clock.now())
         if transaction.is_open:
-            await upstream.rollback()
+            await upstream.rollback(unlock=transaction.has_locked_tables)
             age = transaction.since.age(self._clock.now()) if transaction.since else 0.0
             if transaction.has_written:
                 self._rolled_back = TransactionRolledBack(
@@ -573,6 +590,7 @@ class ClientConnection:
                 extra={"requestId": request_id, "upstream": upstream.thread_id, "seconds": round(age, 3)},
             )
         self._transaction = Transaction()
+        self._transaction.is_tracked = transaction.is_tracked
         if self.phase is not Phase.CLOSED:
             self._link(upstream)
 
@@ -626,6 +644,11 @@ class ClientConnection:
             self._inbox = b""
             self._wire.close()
             self._on_closed(self)
+
+
+def _length(data: bytes, at: int) -> int:
+    """The payload length in the packet header at ``data[at]``."""
+    return data[at] | data[at + 1] << 8 | data[at + 2] << 16
 
 
 def _statement_id(head: bytes) -> int:

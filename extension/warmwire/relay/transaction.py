@@ -25,7 +25,9 @@ class Transaction:
         """When it was first seen open."""
         self.statements = 0
         """Exchanges in it so far."""
-        self._locked = False
+        self.has_locked_tables = False
+        self.is_tracked = True
+        """Whether the server's tracker can be relied on; a client may set it as it likes."""
 
     def after(self, exchange: Exchange, only_reads: bool, now: Instant) -> None:
         """Take note of an exchange that has ended.
@@ -44,7 +46,7 @@ class Transaction:
         state = transaction_state_of(tuple(exchange.changes)) if exchange.changes else None
         self.note(exchange.status, state, now)
         if self.is_open:
-            blind = exchange.rows_seen and not exchange.deprecate_eof
+            blind = (exchange.rows_seen and not exchange.deprecate_eof) or not self.is_tracked
             if blind and not only_reads:
                 self.has_written = True
 
@@ -52,8 +54,8 @@ class Transaction:
         """Take note of status flags, and of a reported transaction state if there was one."""
         self.is_unsure = False
         if state is not None:
-            self._locked = state[-1:] == b"L"
-        self.is_open = bool(status & Status.IN_TRANS) or self._locked
+            self.has_locked_tables = state[-1:] == b"L"
+        self.is_open = bool(status & Status.IN_TRANS) or self.has_locked_tables
         if not self.is_open:
             self.has_written = False
             self.since = None
@@ -62,5 +64,5 @@ class Transaction:
         self.statements += 1
         if self.since is None:
             self.since = now
-        if self._locked or (state is not None and (b"W" in state or b"w" in state)):
+        if self.has_locked_tables or (state is not None and (b"W" in state or b"w" in state)):
             self.has_written = True  # or counts on nobody else writing
