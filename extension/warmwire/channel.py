@@ -28,7 +28,6 @@ class PacketChannel:
         self._buffer.feed(first)
         self._lost: OSError | None = None
         self._waiter: asyncio.Future[None] | None = None
-        wire.closed.add_done_callback(lambda _: self._on_lost(None))  # also by our own side, which tells no listener
         self.attach()
 
     def attach(self) -> None:
@@ -98,7 +97,7 @@ class PacketChannel:
         self._wake()
 
     def _on_closed(self, _: object) -> None:
-        self._on_lost(self._lost)
+        self._on_lost(None)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -320,7 +320,7 @@ class Upstream:
         tracker = Exchange(self.exchange.deprecate_eof)
         tracker.begin(command[0])
         self.channel.wire.write(len(command).to_bytes(3, "little") + b"\0" + command)
-        rows = []
+        rows: list[bytes] = []
         while not tracker.done:
             payload = await self.channel.read()
             if tracker.in_rows and payload[:1] != b"\xfe" and not rows:  # the others are of no use, and may be many
