@@ -12,9 +12,7 @@ Phases::
 """
 
 import asyncio
-import hmac
 import logging
-import os
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Any
@@ -25,7 +23,6 @@ from warmwire.config import Config
 from warmwire.errors import (
     AccessDenied,
     ClientError,
-    HandshakeTimeout,
     MalformedPacket,
     PacketTooLarge,
     ProtocolError,
@@ -35,15 +32,15 @@ from warmwire.errors import (
     UpstreamLost,
 )
 from warmwire.pool.pool import Pool, Spawn
-from warmwire.protocol.auth import CACHING_SHA2, NATIVE, SCRAMBLE_SIZE, Step, Verifier, nonce_from
-from warmwire.protocol.capabilities import key_of, offered
+from warmwire.protocol.capabilities import key_of
 from warmwire.protocol.codec import write_packet, write_string
 from warmwire.protocol.constants import Capability, Command, Status, Track
 from warmwire.protocol.exchange import NO_RESPONSE
 from warmwire.protocol.framing import CommandFramer, command_of
-from warmwire.protocol.handshake import Greeting, Login, read_change_user, read_login, write_error, write_greeting
+from warmwire.protocol.handshake import Greeting, write_error
 from warmwire.protocol.statements import HEAD_SIZE, first_word, leaves_traces, only_reads, sets_trackers
 from warmwire.protocol.tracking import Change, Visibility, read_ok, write_ok
+from warmwire.relay.login import LOGIN_LIMIT, greeting_for, log_in, log_in_again
 from warmwire.relay.transaction import Transaction
 from warmwire.session import Baseline, baseline_of
 from warmwire.upstream import ServerFacts, Upstream
@@ -51,10 +48,6 @@ from warmwire.wire import HIGH_WATER, Wire
 
 logger = logging.getLogger("warmwire.client")
 
-HANDSHAKE_TIMEOUT = 10.0
-"""Seconds from the greeting to the end of the login; MySQL's connect_timeout has the same default."""
-LOGIN_LIMIT = 128 * 1024
-"""Longest packet of a login or COM_CHANGE_USER; connection attributes alone may have 64 KiB."""
 INBOX_LIMIT = 64 * 1024
 """Bytes kept of a client that sends its next command early."""
 END_GRACE = 0.3
@@ -159,30 +152,9 @@ class ClientConnection:
             self._serve(channel.take_rest())
 
     async def _log_in(self, channel: PacketChannel, facts: ServerFacts) -> None:
-        fresh = nonce_from(os.urandom(SCRAMBLE_SIZE))
-        self._greeting = Greeting(
-            facts.version,
-            self._pool.likely_thread_id(),
-            fresh,
-            offered(facts.capabilities),
-            facts.collation,
-            Status.AUTOCOMMIT,
-            CACHING_SHA2,
-        )
-        try:
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                channel.write(write_greeting(self._greeting))
-                login = read_login(await channel.read())
-                step = self._verifier(facts).first(
-                    login.plugin,
-                    login.response,
-                    fresh,
-                    nonce_from(os.urandom(SCRAMBLE_SIZE)),
-                    bool(login.capabilities & Capability.PLUGIN_AUTH),
-                )
-                last_words = await self._authenticate(channel, login, step)
-        except TimeoutError:
-            raise HandshakeTimeout(f"the client did not log in within {HANDSHAKE_TIMEOUT:g} s") from None
+        self._greeting = greeting_for(facts, self._pool.likely_thread_id())
+        accepted = await log_in(channel, self._greeting, facts, self._config)
+        login = accepted.login
         self._capabilities = login.capabilities & self._greeting.capabilities
         self._visibility = Visibility.DEFAULTS if self._capabilities & Capability.SESSION_TRACK else Visibility.NOTHING
         self._key = key_of(login.capabilities, facts.capabilities)
@@ -193,39 +165,7 @@ class ClientConnection:
         changes: tuple[Change, ...] = ()
         if self._visibility is Visibility.DEFAULTS and self._baseline.database:
             changes = ((Track.SCHEMA, write_string(self._baseline.database)),)
-        channel.write(*last_words, write_ok(status & Status.AUTOCOMMIT, changes))
-
-    def _verifier(self, facts: ServerFacts) -> Verifier:
-        password = self._config.local_password
-        self._verification = Verifier(
-            None if password is None else password.encode(), NATIVE if facts.is_mariadb else CACHING_SHA2
-        )
-        return self._verification
-
-    async def _authenticate(self, channel: PacketChannel, login: Login, step: Step) -> tuple[bytes, ...]:
-        """Carry the conversation to its end.
-
-        Returns:
-            What the client has to be sent before the final OK.
-
-        Raises:
-            AccessDenied: user name or password are wrong.
-        """
-        response = login.response
-        while step.accepted is None:
-            channel.write(*step.send)
-            response = await channel.read()
-            step = self._verification.answer(response)
-        known = hmac.compare_digest(login.user, self._config.db_user.encode())
-        if not (step.accepted and known):
-            user = login.user.decode("utf-8", "replace")
-            using = "YES" if response.strip(b"\0") else "NO"
-            raise AccessDenied(
-                f"Access denied for user '{user}'@'localhost' (using password: {using}); through Warmwire log in with the"
-                " user of WARMWIRE_DB_URL or WARMWIRE_DB_USER"
-                + ("" if self._config.local_password is None else " and the password of WARMWIRE_LOCAL_PASSWORD")
-            )
-        return step.send
+        channel.write(*accepted.last_words, write_ok(status & Status.AUTOCOMMIT, changes))
 
     async def _check_out(self) -> Upstream:
         return await self._pool.check_out(self._key, self._baseline, self._config.checkout_timeout)
@@ -508,22 +448,14 @@ class ClientConnection:
         self._inbox = b""
         channel.sequence = self._framer.sequence + 1
         try:
-            login = read_change_user(payload, self._capabilities)
-            verifier = self._verifier(upstream.facts)
-            if self._capabilities & Capability.PLUGIN_AUTH:
-                plugin = login.plugin if login.plugin in (NATIVE, CACHING_SHA2) else verifier.fallback
-                step = verifier.switch(plugin, nonce_from(os.urandom(SCRAMBLE_SIZE)))
-            else:
-                step = verifier.first(None, login.response, self._greeting.nonce, b"", False)
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                last_words = await self._authenticate(channel, login, step)
+            login, last_words = await log_in_again(
+                channel, payload, self._capabilities, self._greeting, upstream.facts, self._config
+            )
             self._forget_session()
             baseline = self._baseline._replace(database=login.database, collation=login.collation & 0xFF)
             ok = await upstream.change_user_for_client(baseline)
             self._baseline = baseline
             channel.write(*last_words, read_ok(ok, self._visibility).shown)
-        except TimeoutError:
-            raise HandshakeTimeout(f"COM_CHANGE_USER was not finished within {HANDSHAKE_TIMEOUT:g} s") from None
         except ServerRefused as problem:
             if not upstream.facts.is_mariadb:  # MySQL closes the connection then
                 raise
