@@ -25,8 +25,12 @@ from enum import Enum
 from warmwire.errors import ProtocolError
 from warmwire.protocol.codec import read_int
 from warmwire.protocol.constants import MAX_PAYLOAD, Command, Status
-from warmwire.protocol.tracking import Change, Ok, Visibility, read_ok
+from warmwire.protocol.tracking import Change, Ok, Visibility, last_of_each, read_ok
 
+CONTROL_LIMIT = 1 << 20
+"""Longest control packet, in bytes; only a list of GTIDs makes one longer than a few hundred."""
+CHANGES_LIMIT = 4096
+"""Session changes kept of one exchange; no server has so many variables, but a command may hold a million statements."""
 NO_RESPONSE = frozenset((Command.QUIT, Command.STMT_SEND_LONG_DATA, Command.STMT_CLOSE))
 
 
@@ -67,6 +71,7 @@ class Exchange:
         "_held",
         "_left",
         "_skip",
+        "_wanted",
         "changes",
         "command",
         "deprecate_eof",
@@ -85,7 +90,8 @@ class Exchange:
         self.visibility = visibility
         self.state = State.DONE
         self.command = Command.PING
-        self._held = b""  # bytes that decide something but are not all there yet
+        self._held = bytearray()  # bytes that decide something but are not all there yet
+        self._wanted = 0  # how many of them there have to be
         self._skip = 0  # bytes of the current packet that are passed on unseen
         self._continued = False  # the next physical packet continues the present one
         self._left = 0  # column definitions still to come in this group
@@ -98,7 +104,7 @@ class Exchange:
         self.error: bytes | None = None
         """Payload of the ERR packet that ended this exchange. Its session state is unknown then."""
         self.changes: list[Change] = []
-        """Session changes that the server reported in this exchange."""
+        """Session changes that the server reported in this exchange; where there are many, the last of each."""
         self.first_sequence: int | None = None
         """Sequence id of the first packet; 0 means that the server spoke without having read the command."""
         self.rows_seen = False
@@ -162,8 +168,11 @@ class Exchange:
 
     def _feed(self, data: bytes) -> bytes:
         if self._held:
-            data = self._held + data
-            self._held = b""
+            self._held += data
+            if len(self._held) < self._wanted:
+                return b""
+            data = bytes(self._held)
+            self._held.clear()
         end = len(data)
         at = 0
         shown: list[bytes] | None = None  # pieces, once anything differs from what came
@@ -182,7 +191,7 @@ class Exchange:
             if state is State.DONE or state is State.UPLOAD or state is State.BROKEN:
                 raise ProtocolError(f"{end - at} bytes from the upstream while {state.value}")
             if end - at < 5 and not (self._continued and end - at == 4):
-                self._held = data[at:]
+                self._hold(data, at, 4 if self._continued else 5)
                 break
             length = data[at] | data[at + 1] << 8 | data[at + 2] << 16
             if self._continued:
@@ -212,7 +221,7 @@ class Exchange:
                         raise ProtocolError("an empty packet among rows")
                     taken = self._control(data, at, length)
                     if taken is None:
-                        self._held = data[at:]
+                        self._hold(data, at, 4 + length)
                         break
                     if taken is not data:
                         shown = [] if shown is None else shown
@@ -242,7 +251,7 @@ class Exchange:
                 continue
             taken = self._control(data, at, length)
             if taken is None:
-                self._held = data[at:]
+                self._hold(data, at, 4 + length)
                 break
             if taken is not data:
                 shown = [] if shown is None else shown
@@ -256,12 +265,19 @@ class Exchange:
         shown.append(data[copied:end])
         return b"".join(shown)
 
+    def _hold(self, data: bytes, at: int, wanted: int) -> None:
+        """Keep the end of the data until more has come; in one piece of memory, lest many small pieces cost much time."""
+        self._held += memoryview(data)[at:]
+        self._wanted = wanted
+
     def _control(self, data: bytes, at: int, length: int) -> bytes | None:
         """Act on the control packet at ``data[at]``.
 
         Returns:
             None if it is not all there; ``data`` itself if it goes on to the client as it is; else the packet to show.
         """
+        if length > CONTROL_LIMIT:
+            raise ProtocolError(f"a packet of {length} bytes while {self.state.value}")
         if len(data) - at - 4 < length:
             return None
         payload = data[at + 4 : at + 4 + length]
@@ -316,6 +332,10 @@ class Exchange:
         self.has_status = True
         if ok.changes:
             self.changes += ok.changes
+            if len(self.changes) > CHANGES_LIMIT:
+                self.changes = last_of_each(self.changes)
+                if len(self.changes) > CHANGES_LIMIT // 2:
+                    raise ProtocolError("more variables were reported as changed than there are")
         more = ok.status & Status.MORE_RESULTS_EXISTS and self.command not in (Command.STMT_FETCH, Command.FIELD_LIST)
         self.state = State.FIRST if more else State.DONE
 

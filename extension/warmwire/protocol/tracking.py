@@ -91,11 +91,24 @@ def transaction_state_of(changes: tuple[Change, ...]) -> bytes | None:
     return state
 
 
+def last_of_each(changes: list[Change]) -> list[Change]:
+    """What remains of changes when later reports replace earlier ones on the same variable, or of the same type."""
+    last: dict[tuple[int, bytes], Change] = {}
+    for change in changes:
+        kind, data = change
+        subject = kind, read_string(data, 0)[0] if kind == Track.SYSTEM_VARIABLES else b""
+        last.pop(subject, None)
+        last[subject] = change
+    return list(last.values())
+
+
 def _entries(block: bytes) -> list[Change]:
     entries, at = [], 0
     while at < len(block):
         kind = block[at]
         data, at = read_string(block, at + 1)
+        if kind in (Track.SYSTEM_VARIABLES, Track.TRANSACTION_STATE):
+            read_string(data, 0)  # whoever looks into them later need not be prepared for errors
         entries.append((kind, data))
     return entries
 
