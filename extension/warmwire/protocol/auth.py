@@ -67,6 +67,8 @@ class Proof:
             if plugin not in (NATIVE, CACHING_SHA2):
                 name = plugin.decode("ascii", "replace")
                 raise ProtocolError(f"the account uses the authentication plugin {name!r}, which Warmwire does not have")
+            if len(payload) < at + SCRAMBLE_SIZE:
+                raise ProtocolError("the nonce of the database's AuthSwitchRequest is cut off")
             return self.first(plugin, payload[at : at + SCRAMBLE_SIZE])[1]
         if self._plugin == CACHING_SHA2 and payload == _FAST_OK:
             return None

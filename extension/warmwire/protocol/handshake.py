@@ -170,7 +170,7 @@ def write_change_user(login: Login, attributes: dict[bytes, bytes]) -> bytes:
 def read_error(payload: bytes) -> ServerRefused:
     """The error in an ERR packet; before the greeting it has no sqlstate."""
     errno = int.from_bytes(payload[1:3], "little")
-    if payload[3:4] == b"#":
+    if payload[3:4] == b"#" and len(payload) >= 9 and payload[4:9].isalnum():
         return ServerRefused(errno, payload[4:9].decode("ascii", "replace"), payload[9:].decode("utf-8", "replace"))
     return ServerRefused(errno, "HY000", payload[3:].decode("utf-8", "replace"))
 
