@@ -1,5 +1,6 @@
 """The ways in which a network may deliver the same bytes."""
 
+import itertools
 from collections.abc import Iterator
 
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ def any_split(draw: st.DrawFn, data: bytes) -> list[bytes]:
     """Cut at any set of places."""
     cuts = sorted(draw(st.sets(st.integers(1, max(1, len(data) - 1)), max_size=12)))
     edges = [0, *(cut for cut in cuts if cut < len(data)), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def packet(payload: bytes, sequence: int = 0) -> bytes:

@@ -27,7 +27,7 @@ def test_an_integer_has_the_shortest_of_its_four_forms(value, encoded):
 @pytest.mark.parametrize(("value", "encoded"), INTEGERS)
 def test_an_integer_that_is_cut_off_is_refused_at_every_cut(value, encoded):
     for cut in range(len(encoded)):
-        with pytest.raises(ProtocolError, match="integer is (missing|malformed or cut off)"):
+        with pytest.raises(ProtocolError, match=r"integer is (missing|malformed or cut off)"):
             read_int(encoded[:cut], 0)
 
 
