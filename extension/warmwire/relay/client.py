@@ -217,6 +217,8 @@ class ClientConnection:
             self._fail(MalformedPacket(f"command 0x{command:02x} with {_length(data, at)} bytes is cut off"))
             return True
         if self._rolled_back is not None and command in _IN_TRANSACTION:
+            if not _has_head(data, at):
+                return False
             problem, self._rolled_back = self._rolled_back, None
             if first_word(data[at + 5 : at + 5 + HEAD_SIZE]) != b"ROLLBACK" or command != Command.QUERY:
                 self._swallow(lambda: self._refuse(problem))
@@ -581,6 +583,12 @@ class ClientConnection:
 def _length(data: bytes, at: int) -> int:
     """The payload length in the packet header at ``data[at]``."""
     return data[at] | data[at + 1] << 8 | data[at + 2] << 16
+
+
+def _has_head(data: bytes, at: int) -> bool:
+    """Whether as much of the statement is there as is looked at."""
+    length = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+    return len(data) - at >= 4 + min(length, 1 + HEAD_SIZE)
 
 
 def _statement_id(head: bytes) -> int:
