@@ -265,6 +265,7 @@ class ClientConnection:
         elif command == Command.CHANGE_USER:
             length = _length(data, at)
             if length > LOGIN_LIMIT:
+                self._framer.sequence = data[at + 3]
                 self._fail(PacketTooLarge(f"COM_CHANGE_USER with {length} bytes; at most {LOGIN_LIMIT} are accepted"))
             elif len(data) - at < 4 + length:
                 return False
