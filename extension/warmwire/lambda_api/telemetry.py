@@ -81,7 +81,7 @@ class TelemetryListener:
 def _content_length(head: bytes) -> int | None:
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length" and value.strip().isdigit():
+        if name.strip().lower() == b"content-length" and value.strip().isdigit() and len(value) < 16:
             length = int(value)
             return length if length <= _BODY_LIMIT else None
     return None

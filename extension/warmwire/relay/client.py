@@ -86,7 +86,7 @@ class ClientConnection:
         config: account, passwords, timeouts.
         clock: for ages.
         spawn: runs what has to be awaited.
-        on_closed: told when the client is gone.
+        on_closed: told when the client is gone and its socket closed.
     """
 
     def __init__(
@@ -535,6 +535,11 @@ class ClientConnection:
         """Close the connection; its upstream stays with the pool if it is between exchanges."""
         self._leave("shutdown")
 
+    def drop(self) -> None:
+        """Close the connection at once; what was not sent yet is lost."""
+        self._leave("dropped")
+        self._wire.abort()
+
     def _client_lost(self, problem: OSError | None) -> None:
         self._leave(f"the client closed its connection ({problem or 'without COM_QUIT'})")
 
@@ -578,7 +583,7 @@ class ClientConnection:
             self._ready.set()
             self._inbox = b""
             self._wire.close()
-            self._on_closed(self)
+            self._wire.closed.add_done_callback(lambda _: self._on_closed(self))
 
 
 def _length(data: bytes, at: int) -> int:

@@ -87,7 +87,7 @@ class Listener:
             if len(self._clients) >= self._limit and not self._make_room():
                 text = f"Warmwire: {len(self._clients)} clients are connected, which is all that are accepted; close some"
                 wire.write(write_packet(write_error(1040, "08004", text, greeted=False), 0))
-                wire.close()
+                wire.abort()  # it is sent: so short, into an empty buffer
                 continue
             client = ClientConnection(wire, self._pool, self._config, self._clock, self._spawn, self._forget)
             self._clients[client] = None
@@ -98,10 +98,11 @@ class Listener:
             self._loop.add_reader(listening, self._accept, listening)
 
     def _make_room(self) -> bool:
-        """Drop the client that has been logging in for the longest, if any is."""
+        """Drop the client that has been logging in, or lingering after its end, for the longest, if there is one."""
         for client in self._clients:
-            if client.phase is Phase.LOGIN:
-                client.shut_down()
+            if client.phase in (Phase.LOGIN, Phase.CLOSED):
+                del self._clients[client]
+                client.drop()
                 return True
         return False
 

@@ -20,6 +20,8 @@ from warmwire.upstream import ServerFacts
 
 HANDSHAKE_TIMEOUT = 10.0
 """Seconds from the greeting to the end of the login; MySQL's connect_timeout has the same default."""
+NAME_SHOWN = 96
+"""Bytes of a wrong user name that are repeated in the error and the log; no server allows more."""
 LOGIN_LIMIT = 128 * 1024
 """Longest packet of a login or COM_CHANGE_USER; connection attributes alone may have 64 KiB."""
 
@@ -96,7 +98,7 @@ async def _converse(channel: PacketChannel, login: Login, verifier: Verifier, st
     known = hmac.compare_digest(login.user, config.db_user.encode())
     if step.accepted and known:
         return Accepted(login, step.send)
-    user = login.user.decode("utf-8", "replace")
+    user = "".join(filter(str.isprintable, login.user[:NAME_SHOWN].decode("utf-8", "replace")))
     using = "YES" if response.strip(b"\0") else "NO"
     raise AccessDenied(
         f"Access denied for user '{user}'@'localhost' (using password: {using}); through Warmwire log in with the"
