@@ -42,6 +42,12 @@ def only_reads(sql: bytes) -> bool:
     return first_word(sql) in _READS
 
 
+def is_peculiar(sql: bytes) -> bool:
+    """Whether :func:`leaves_traces` or :func:`sets_trackers` may say yes; quick, because every statement is asked."""
+    lower = sql.lower()
+    return b"profiling" in lower or b"session_track" in lower
+
+
 def leaves_traces(sql: bytes) -> bool:
     """Whether a statement leaves something that no reset clears: MariaDB keeps the profiles of past statements."""
     return b"profiling" in sql.lower() and first_word(sql) == b"SET"

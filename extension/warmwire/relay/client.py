@@ -38,7 +38,7 @@ from warmwire.protocol.constants import Capability, Command, Status, Track
 from warmwire.protocol.exchange import NO_RESPONSE
 from warmwire.protocol.framing import CommandFramer, command_of
 from warmwire.protocol.handshake import Greeting, write_error
-from warmwire.protocol.statements import HEAD_SIZE, first_word, leaves_traces, only_reads, sets_trackers
+from warmwire.protocol.statements import HEAD_SIZE, first_word, is_peculiar, leaves_traces, only_reads, sets_trackers
 from warmwire.protocol.tracking import Change, Visibility, read_ok, write_ok
 from warmwire.relay.login import LOGIN_LIMIT, greeting_for, log_in, log_in_again
 from warmwire.relay.transaction import Transaction
@@ -368,26 +368,30 @@ class ClientConnection:
         if self.phase is not Phase.RESPONSE:  # answered before the command was sent whole: the server gave up on it
             self._leave("the server answered before the command had ended")
             return
-        reads = True
-        if exchange.command == Command.QUERY:
-            reads = self._note_statement(self._head[1:])
-        elif exchange.command == Command.STMT_EXECUTE:
-            reads = self._prepared.get(_statement_id(self._head), False)
-        elif exchange.command == Command.STMT_PREPARE and exchange.error is None:
-            self._prepared[exchange.statement_id] = self._note_statement(self._head[1:])
-        self._transaction.after(exchange, reads, self._clock.now())
+        if exchange.command == Command.QUERY or exchange.command == Command.STMT_PREPARE:
+            if is_peculiar(self._head):
+                self._note_peculiar(self._head[1:], upstream)
+            if exchange.command == Command.STMT_PREPARE and exchange.error is None:
+                self._prepared[exchange.statement_id] = only_reads(self._head[1:])
+        self._transaction.after(exchange, self._only_reads, self._clock.now())
         self._become_ready()
         self._retake()
 
-    def _note_statement(self, sql: bytes) -> bool:
-        """Take note of what a statement does that the server does not report; whether it only reads."""
+    def _only_reads(self) -> bool:
+        """Whether the present command is of a kind that changes no data."""
+        command = self._head[0]
+        if command == Command.QUERY:
+            return only_reads(self._head[1:])
+        return command != Command.STMT_EXECUTE or self._prepared.get(_statement_id(self._head), False)
+
+    def _note_peculiar(self, sql: bytes, upstream: Upstream) -> None:
+        """Take note of what a statement does to the session that the server does not report."""
         if leaves_traces(sql):
             self._has_left_traces = True
-        if sets_trackers(sql) and self._upstream is not None:
+        if sets_trackers(sql):
             self._transaction.is_tracked = False
             if self._visibility is not Visibility.NOTHING:
-                self._visibility = self._upstream.exchange.visibility = Visibility.EVERYTHING
-        return only_reads(sql)
+                self._visibility = upstream.exchange.visibility = Visibility.EVERYTHING
 
     def _noted_silently(self) -> None:
         if self._head[0] == Command.STMT_CLOSE:

@@ -5,6 +5,8 @@ are filled with caution: an ERR packet says nothing, and where EOFs are not depr
 report; then the first word of the statement decides whether it may have written.
 """
 
+from collections.abc import Callable
+
 from warmwire.clock import Instant
 from warmwire.protocol.constants import Status
 from warmwire.protocol.exchange import Exchange
@@ -29,17 +31,17 @@ class Transaction:
         self.is_tracked = True
         """Whether the server's tracker can be relied on; a client may set it as it likes."""
 
-    def after(self, exchange: Exchange, only_reads: bool, now: Instant) -> None:
+    def after(self, exchange: Exchange, only_reads: Callable[[], bool], now: Instant) -> None:
         """Take note of an exchange that has ended.
 
         Args:
             exchange: the exchange.
-            only_reads: whether its statement is of a kind that changes no data.
+            only_reads: tells whether its statement is of a kind that changes no data; asked only where it matters.
             now: the present moment.
         """
         if exchange.error is not None:
             self.is_unsure = True
-            self.has_written = self.has_written or not only_reads
+            self.has_written = self.has_written or not only_reads()
             return
         if not exchange.has_status:
             return
@@ -47,7 +49,7 @@ class Transaction:
         self.note(exchange.status, state, now)
         if self.is_open:
             blind = (exchange.rows_seen and not exchange.deprecate_eof) or not self.is_tracked
-            if blind and not only_reads:
+            if blind and not only_reads():
                 self.has_written = True
 
     def note(self, status: int, state: bytes | None, now: Instant) -> None:
