@@ -43,6 +43,9 @@ class Unconfigured:
     def __init__(self, problem: ConfigError) -> None:
         self._problem = problem
 
+    async def prepare(self) -> None:
+        """There is nothing to prepare."""
+
     async def greet(self, timeout: float) -> bool:
         """Raise DatabaseUnreachable with every problem."""
         raise DatabaseUnreachable(f"bad configuration: {self._problem}")
@@ -70,11 +73,10 @@ class Proxy:
         from warmwire.upstream import Connector
 
         self.clock = SystemClock()
-        opener = Connector(config, self.clock) if problem is None else Unconfigured(problem)
-        self.pool = Pool(config, opener, self.clock, self.spawn)
+        self._opener = Connector(config, self.clock) if problem is None else Unconfigured(problem)
+        self.pool = Pool(config, self._opener, self.clock, self.spawn)
         self.listener = Listener(sockets, self.pool, config, self.clock, self.spawn)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._config = config
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something in the background. Its failure is logged and harms nothing else."""
@@ -90,7 +92,15 @@ class Proxy:
 
     async def __aenter__(self) -> "Proxy":
         self.listener.start()
+        self.spawn(self._prepare())
         return self
+
+    async def _prepare(self) -> None:
+        """Load ahead what the first client would have to wait for."""
+        from warmwire.protocol.borrowed import mimic_packets
+
+        mimic_packets()
+        await self._opener.prepare()
 
     async def __aexit__(self, *_: object) -> None:
         """Close clients, then upstreams, then whatever still runs."""

@@ -19,6 +19,7 @@ from warmwire.clock import Clock, Instant
 from warmwire.config import Config
 from warmwire.errors import DatabaseUnreachable, PacketTooLarge, ProtocolError, ServerRefused
 from warmwire.protocol.auth import Proof
+from warmwire.protocol.borrowed import pymysql_auth
 from warmwire.protocol.capabilities import for_upstream
 from warmwire.protocol.codec import read_string
 from warmwire.protocol.constants import Capability, Command, Status
@@ -373,6 +374,13 @@ class Connector:
         """Connection id of the connection that waits for its login; 0 if there is none."""
         return self._greeted.greeting.thread_id if self._greeted else 0
 
+    async def prepare(self) -> None:
+        """Do ahead what the first login would have to wait for: load its modules, read the CA certificates."""
+        pymysql_auth()
+        if self._config.db_tls != "disabled":
+            with contextlib.suppress(OSError):  # told to the client that needs it
+                await self._tls_rules()
+
     async def greet(self, timeout: float) -> bool:
         """Learn the facts if they are not known, by connecting as far as the server's greeting.
 
@@ -520,18 +528,22 @@ class Connector:
             wire.abort()
             raise
 
+    async def _tls_rules(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = await asyncio.get_running_loop().run_in_executor(None, _tls_context, self._config)
+        return self._tls
+
     async def _upgrade(self, channel: PacketChannel, login: Login) -> Wire:
         loop = asyncio.get_running_loop()
         if not login.capabilities & Capability.SSL:
             raise DatabaseUnreachable(
                 f"the database {self._config.database} does not offer TLS; WARMWIRE_DB_TLS={self._config.db_tls} asks for it"
             )
-        if self._tls is None:
-            self._tls = await loop.run_in_executor(None, _tls_context, self._config)
+        tls = await self._tls_rules()
         channel.write(write_ssl_request(login))
         if channel.take_rest():
             raise ProtocolError("the database sent bytes in the clear where TLS begins")
-        return Wire(loop, await start_tls(loop, channel.wire.detach(), self._tls, self._config.db_host))
+        return Wire(loop, await start_tls(loop, channel.wire.detach(), tls, self._config.db_host))
 
 
 async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
