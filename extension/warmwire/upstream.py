@@ -499,6 +499,8 @@ class Connector:
         channel, greeting, _ = greeted
         wire = channel.wire
         try:
+            if key & ~greeting.capabilities:
+                raise ProtocolError("the database cannot do any more what it could when the client connected: connect again")
             tls = config.db_tls != "disabled"
             capabilities = for_upstream(
                 key,

@@ -13,6 +13,10 @@ from warmwire.protocol.codec import read_string, read_until_nul, write_string
 from warmwire.protocol.constants import Capability, Command
 
 
+_NEEDED = Capability.CONNECT_WITH_DB | Capability.PROTOCOL_41 | Capability.SECURE_CONNECTION | Capability.PLUGIN_AUTH
+"""What every server since MySQL 5.5 can do; without it neither we nor our clients could log in."""
+
+
 class Greeting(NamedTuple):
     """A server's first packet."""
 
@@ -30,7 +34,7 @@ def read_greeting(payload: bytes) -> Greeting:
 
     Raises:
         ServerRefused: it is an ERR packet instead.
-        ProtocolError: it is no greeting of protocol version 10, or cut off.
+        ProtocolError: it is no greeting of protocol version 10, or cut off, or of a server older than MySQL 5.5.
     """
     if payload[:1] == b"\xff":
         raise read_error(payload)
@@ -50,7 +54,10 @@ def read_greeting(payload: bytes) -> Greeting:
     plugin = payload[at + 31 + rest :].split(b"\0", 1)[0]
     if len(nonce) < SCRAMBLE_SIZE:
         raise ProtocolError("the database's greeting is cut off")
-    return Greeting(version, thread_id, nonce, low | high << 16, collation, status, plugin)
+    capabilities = low | high << 16
+    if capabilities & _NEEDED != _NEEDED:
+        raise ProtocolError("the database speaks a protocol older than that of MySQL 5.5")
+    return Greeting(version, thread_id, nonce, capabilities, collation, status, plugin)
 
 
 def write_greeting(greeting: Greeting) -> bytes:
