@@ -12,7 +12,6 @@ from warmwire.protocol.borrowed import mimic_packets
 from warmwire.protocol.codec import read_string, read_until_nul, write_string
 from warmwire.protocol.constants import Capability, Command
 
-
 _NEEDED = Capability.CONNECT_WITH_DB | Capability.PROTOCOL_41 | Capability.SECURE_CONNECTION | Capability.PLUGIN_AUTH
 """What every server since MySQL 5.5 can do; without it neither we nor our clients could log in."""
 
