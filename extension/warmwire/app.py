@@ -6,8 +6,10 @@ Before ``/register`` only what binding and registering need is imported (the fun
 import asyncio
 import http.client
 import logging
+import os
 import signal
 import socket
+import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +114,7 @@ class Proxy:
 
 
 def run() -> int:
-    """The extension: register with Lambda, serve until SHUTDOWN. Gives the exit code.
+    """The extension: register with Lambda, serve until SHUTDOWN, exit. Gives the exit code if it could not register.
 
     Nothing but a Lambda service that does not answer ends it early: a bad configuration or an unreachable database is
     told to the clients (docs/adr/0004-what-is-fatal.md).
@@ -131,7 +133,9 @@ def run() -> int:
         logger.error(complaint)
     if problem is not None:
         logger.error("bad configuration: %s", problem)
-    return asyncio.run(_run(config, problem, environment, api, sockets))
+    code = asyncio.Runner().run(_run(config, problem, environment, api, sockets))
+    sys.stdout.flush()
+    os._exit(code)  # everything is closed; a thread that still looks up a name must not use up the time for the shutdown
 
 
 async def _run(
@@ -142,9 +146,12 @@ async def _run(
     sockets: list[socket.socket],
 ) -> int:
     async with Proxy(config, sockets, problem) as proxy:
-        telemetry = None if environment.is_managed_instance else await _subscribe(api)
         if problem is None and opens_ahead(config.eager, environment.initialization_type):
             opening = asyncio.create_task(proxy.pool.open_ahead(config.checkout_timeout))
+        else:
+            opening = None
+        telemetry = None if environment.is_managed_instance else await _subscribe(api)
+        if opening is not None:
             await asyncio.wait((opening,), timeout=EAGER_WAIT)
         loop = asyncio.get_running_loop()
         try:
@@ -152,7 +159,7 @@ async def _run(
                 event = read_event(await loop.run_in_executor(None, api.next_event))
                 if event.is_shutdown:
                     logger.info("shutting down: %s", event.reason)
-                    break
+                    return 0
                 if telemetry is not None:
                     await _end_invocation(proxy, telemetry, event)
         except (LambdaApiError, OSError, http.client.HTTPException) as broken:
@@ -162,7 +169,6 @@ async def _run(
         finally:
             if telemetry is not None:
                 telemetry.close()
-    return 0
 
 
 async def _subscribe(api: ExtensionsApi) -> "TelemetryListener | None":
@@ -191,9 +197,11 @@ async def _end_invocation(proxy: Proxy, telemetry: "TelemetryListener", event: E
     try:
         async with asyncio.timeout(left):
             await proxy.listener.end_invocation(event.request_id)
+        await proxy.pool.settle(min(SETTLE_TIMEOUT, seconds_to_hold(event.deadline, proxy.clock.now().wall)))
     except TimeoutError:
         logger.warning("cleaning up after invocation %s took too long", event.request_id)
-    await proxy.pool.settle(min(SETTLE_TIMEOUT, seconds_to_hold(event.deadline, proxy.clock.now().wall)))
+    except Exception:
+        logger.exception("cleaning up after invocation %s failed; this is a bug", event.request_id)
 
 
 def _report_exit(api: ExtensionsApi, message: str) -> None:

@@ -12,6 +12,7 @@ from warmwire.lambda_api.lifecycle import Invocations
 
 _HOST = "sandbox.localdomain"
 """What the destination has to be called; the platform resolves it."""
+_LOOKUP_TIMEOUT = 0.3
 _HEAD_LIMIT = 16 * 1024
 _BODY_LIMIT = 4 << 20  # the service may post twice the subscribed maxBytes, and metadata
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -30,7 +31,8 @@ class TelemetryListener:
         """Listen; returns the URI to subscribe with."""
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(_HOST, 0, family=socket.AF_INET, type=socket.SOCK_STREAM)
+            async with asyncio.timeout(_LOOKUP_TIMEOUT):
+                found = await loop.getaddrinfo(_HOST, 0, family=socket.AF_INET, type=socket.SOCK_STREAM)
             address = str(found[0][4][0])
             self._server = await asyncio.start_server(self._serve, address, 0, limit=_HEAD_LIMIT)
         except OSError:  # the name is the platform's; where it is unknown here, the platform still knows it
