@@ -231,7 +231,7 @@ class ClientConnection:
                 self._spawn(self._wait_for_upstream())
                 return False
             self._link(upstream)
-        self._head = data[at + 4 : at + 5 + HEAD_SIZE]
+        self._head = data[at + 4 : at + 4 + min(_length(data, at), 1 + HEAD_SIZE)] or bytes((command,))
         upstream.exchange.begin(command)
         self._responding = False
         self.phase = Phase.COMMAND
@@ -597,8 +597,7 @@ def _length(data: bytes, at: int) -> int:
 
 def _has_head(data: bytes, at: int) -> bool:
     """Whether as much of the statement is there as is looked at."""
-    length = data[at] | data[at + 1] << 8 | data[at + 2] << 16
-    return len(data) - at >= 4 + min(length, 1 + HEAD_SIZE)
+    return len(data) - at >= 4 + min(_length(data, at), 1 + HEAD_SIZE)
 
 
 def _statement_id(head: bytes) -> int:
