@@ -123,22 +123,29 @@ class Upstream:
         """Prove that the server is there, and learn the session's present status flags.
 
         Raises:
-            OSError, ProtocolError, ServerRefused: it is not.
+            OSError, ProtocolError: it is not.
         """
-        await self._accepted(bytes((Command.PING,)))
+        try:
+            await self._accepted(bytes((Command.PING,)))
+        except ServerRefused as problem:
+            raise ProtocolError(f"the server refused a ping: {problem}") from problem
 
     async def rollback(self, *, unlock: bool) -> None:
-        """End an open transaction and, if asked to, give up locked tables, which outlive a ROLLBACK. Raises as :meth:`ping`."""
+        """End an open transaction and, if asked to, give up locked tables, which outlive a ROLLBACK.
+
+        Raises:
+            OSError, ProtocolError, ServerRefused: it cannot be done; discard the upstream.
+        """
         await self._accepted(query("ROLLBACK"))
         if unlock:
             await self._accepted(query("UNLOCK TABLES"))
 
     async def kill_other(self, thread_id: int) -> None:
-        """End another connection of our account. Raises as :meth:`ping`."""
+        """End another connection of our account. Raises as :meth:`rollback`."""
         await self._accepted(query(f"KILL {thread_id}"))
 
     async def begin_session(self, baseline: Baseline) -> None:
-        """Bring the fresh login, made with this baseline, to it. Raises as :meth:`ping`."""
+        """Bring the fresh login, made with this baseline, to it. Raises as :meth:`rollback`."""
         if self.facts.init_connect is None:
             self.facts.init_connect = await self._read_init_connect()
         await self._accepted(settings(baseline, self._config.idle_timeout, Charset.KEEP))
@@ -184,7 +191,7 @@ class Upstream:
         packet's collation and forgets IGNORE_SPACE. The current database and the multi-statement option stay.
 
         Returns:
-            The payload of the server's OK. Raises as :meth:`ping`.
+            The payload of the server's OK. Raises as :meth:`rollback`.
         """
         self.baseline = None
         self.channel.attach()
