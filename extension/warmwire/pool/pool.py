@@ -165,6 +165,10 @@ class Pool:
                         upstream = await self._take(decision.slot, baseline, left)
                         if upstream is not None:
                             return upstream
+                        if timeout <= started.age(self._clock.now()):
+                            raise DatabaseUnreachable(
+                                f"an upstream gave no answer within {timeout:g} s; the database is {self._config.database}"
+                            )
                         continue
                     if isinstance(decision, Open):
                         return await self._open(decision, baseline, left)
