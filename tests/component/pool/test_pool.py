@@ -1,0 +1,541 @@
+"""The pool with a database that dies, hangs and refuses, in time that is not real."""
+
+import asyncio
+import random
+
+import pytest
+
+from tests.fakes.loop import LoopClock, in_virtual_time
+from tests.fakes.opener import FakeOpener
+from warmwire.config import Config
+from warmwire.errors import CheckoutTimeout, ClientError, DatabaseUnreachable, ProtocolError, ServerRefused, ShuttingDown
+from warmwire.pool.pool import RESET_TIMEOUT, Pool
+from warmwire.pool.state import SlotState
+from warmwire.session import Baseline
+
+KEY, OTHER_KEY = 0x20000, 0x20002
+PLAIN = Baseline(b"app", 45, False, False)
+OTHER = Baseline(b"app2", 45, False, False)
+
+
+class World:
+    """A pool and what it is made of."""
+
+    def __init__(self, size=1, maximum=2, validate_after=5.0):
+        self.clock = LoopClock()
+        self.opener = FakeOpener(self.clock, maximum)
+        self.tasks = set()
+        config = Config(db_host="db", pool_size=size, pool_max=maximum, validate_after=validate_after)
+        self.pool = Pool(config, self.opener, self.clock, self.spawn)
+
+    def spawn(self, work):
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def get(self, key=KEY, baseline=PLAIN, timeout=5.0):
+        return await self.pool.check_out(key, baseline, timeout)
+
+    def want(self, key=KEY, baseline=PLAIN, timeout=5.0):
+        return asyncio.get_running_loop().create_task(self.get(key, baseline, timeout))
+
+    async def idle(self, count=1):
+        """So many idle upstreams."""
+        upstreams = [await self.get() for _ in range(count)]
+        for upstream in upstreams:
+            self.pool.check_in_unused(upstream)
+        return upstreams
+
+    def check(self, *, lost=0):
+        """The books balance: every connection that is open belongs to a slot, and every slot has one."""
+        self.pool.state.check_invariants()
+        assert len(self.opener.open_now) == self.pool.state.open_count + lost
+        assert set(self.pool._upstreams.values()) == self.opener.open_now
+        assert not self.pool._waiters
+
+
+class TestCheckOut:
+    @in_virtual_time
+    async def test_an_upstream_is_used_again_after_a_reset_in_the_background(self):
+        world = World()
+        first = await world.get()
+        world.pool.check_in(first, PLAIN)
+        assert world.pool.state.describe() == "1 of 2 upstreams open: 1 resetting"
+        assert await world.get() is first
+        assert first.resets == [PLAIN]
+        world.check()
+
+    @in_virtual_time
+    async def test_an_idle_upstream_at_the_same_baseline_costs_nothing(self):
+        world = World()
+        (first,) = await world.idle()
+        assert world.pool.try_check_out(KEY, PLAIN) is first
+        assert (first.pings, first.resets) == (0, [])
+        assert world.pool.try_check_out(KEY, PLAIN) is None
+        world.check()
+
+    @in_virtual_time
+    async def test_another_baseline_is_reached_by_a_reset_before_the_client_gets_it(self):
+        world = World()
+        (first,) = await world.idle()
+        assert world.pool.try_check_out(KEY, OTHER) is None
+        assert await world.get(baseline=OTHER) is first
+        assert first.resets == [OTHER]
+
+    @in_virtual_time
+    async def test_another_key_needs_another_upstream_and_an_idle_one_gives_way_only_when_the_pool_is_full(self):
+        world = World(maximum=2)
+        (first,) = await world.idle()
+        second = await world.get(key=OTHER_KEY)
+        assert second is not first and not first.has_quit
+        third = await world.get(key=OTHER_KEY)
+        assert first.has_quit and third not in (first, second)
+        world.check()
+
+    @in_virtual_time
+    async def test_an_upstream_that_was_closed_while_idle_is_replaced_unnoticed(self):
+        world = World()
+        (first,) = await world.idle()
+        first.alive = False
+        assert world.pool.try_check_out(KEY, PLAIN) is None
+        second = await world.get()
+        assert second is not first and first.wire.closed.done()
+        world.check()
+
+    @in_virtual_time
+    async def test_a_long_idle_upstream_is_pinged_first(self):
+        world = World(validate_after=5.0)
+        (first,) = await world.idle()
+        await asyncio.sleep(4.9)
+        assert await world.get() is first and first.pings == 0
+        world.pool.check_in_unused(first)
+        await asyncio.sleep(0.2)
+        assert world.pool.try_check_out(KEY, PLAIN) is None
+        assert await world.get() is first and first.pings == 1
+
+    @pytest.mark.parametrize(
+        "failure", [ConnectionResetError("reset"), ProtocolError("the server refused a ping")]
+    )
+    @in_virtual_time
+    async def test_an_upstream_whose_ping_fails_is_replaced_unnoticed(self, failure):
+        world = World(validate_after=0.0)
+        (first,) = await world.idle()
+        first.ping_fails = failure
+        second = await world.get()
+        assert second is not first and first.wire.closed.done()
+        world.check()
+
+    @pytest.mark.parametrize("what", ["ping", "reset"])
+    @in_virtual_time
+    async def test_an_upstream_that_does_not_answer_is_replaced_within_the_clients_time(self, what):
+        world = World(validate_after=0.0)
+        (first,) = await world.idle()
+        first.hangs = {what}
+        started = world.clock.now()
+        if what == "ping":
+            assert await world.get(timeout=3.0) is not first
+            assert started.age(world.clock.now()) < 1.1
+        else:
+            with pytest.raises(DatabaseUnreachable, match="an upstream gave no answer within 3 s; the database is db:3306"):
+                await world.get(baseline=OTHER, timeout=3.0)
+            assert started.age(world.clock.now()) == pytest.approx(3.0, abs=0.1)
+        assert first.wire.closed.done()
+        world.check()
+
+    @in_virtual_time
+    async def test_a_client_that_may_not_have_its_database_leaves_a_usable_upstream(self):
+        world = World()
+        (first,) = await world.idle()
+        first.reset_fails = ServerRefused(1049, "42000", "Unknown database")
+        with pytest.raises(ServerRefused, match="Unknown database"):
+            await world.get(baseline=OTHER)
+        first.reset_fails = None
+        assert await world.get() is first
+        world.check()
+
+    @pytest.mark.parametrize(
+        ("mood", "error"), [("refuses", ServerRefused), ("unreachable", DatabaseUnreachable), ("hangs", DatabaseUnreachable)]
+    )
+    @in_virtual_time
+    async def test_a_failure_to_open_reaches_the_client_and_frees_the_place(self, mood, error):
+        world = World(maximum=1)
+        world.opener.moods = [mood]
+        with pytest.raises(error):
+            await world.get()
+        world.check()
+        assert await world.get()
+        world.check()
+
+
+class TestQueue:
+    @in_virtual_time
+    async def test_a_client_that_waits_in_vain_is_told_1040_how_long_and_why(self):
+        world = World(maximum=2)
+        held = [await world.get(), await world.get()]
+        with pytest.raises(CheckoutTimeout) as raised:
+            await world.get(timeout=5.0)
+        assert (raised.value.errno, raised.value.sqlstate) == (1040, "08004")
+        assert str(raised.value) == (
+            "no upstream became free within 5 s: 2 of 2 upstreams open: 2 active, 0 other clients waiting; the database is "
+            "db:3306; raise WARMWIRE_POOL_MAX or close idle clients"
+        )
+        assert len(held) == 2
+        world.check()
+
+    @in_virtual_time
+    async def test_clients_are_served_in_the_order_they_came(self):
+        world = World(maximum=1)
+        first = await world.get()
+        order = []
+
+        async def client(number):
+            upstream = await world.get()
+            order.append(number)
+            world.pool.check_in(upstream, PLAIN)
+
+        clients = [asyncio.get_running_loop().create_task(client(number)) for number in range(10)]
+        await asyncio.sleep(0.1)
+        world.pool.check_in(first, PLAIN)
+        await asyncio.gather(*clients)
+        assert order == list(range(10))
+        assert world.opener.most_open == 1
+
+    @in_virtual_time
+    async def test_nobody_overtakes_those_who_wait(self):
+        world = World(maximum=1)
+        first = await world.get()
+        waiting = world.want()
+        await asyncio.sleep(0.1)
+        world.pool.check_in_unused(first)
+        assert world.pool.try_check_out(KEY, PLAIN) is None
+        late = world.want()
+        assert await waiting is first
+        await asyncio.sleep(0.1)
+        assert not late.done()
+        world.pool.check_in_unused(first)
+        assert await late is first
+
+    @in_virtual_time
+    async def test_a_cancelled_wait_passes_its_turn_on(self):
+        world = World(maximum=1)
+        first = await world.get()
+        one, two = world.want(), world.want()
+        await asyncio.sleep(0.1)
+        world.pool.check_in_unused(first)  # wakes the first in the queue ...
+        one.cancel()  # ... which goes away in the same moment
+        assert await two is first
+        with pytest.raises(asyncio.CancelledError):
+            await one
+        world.check()
+
+    @in_virtual_time
+    async def test_a_turn_that_comes_at_the_deadline_is_not_lost(self):
+        world = World(maximum=1)
+        first = await world.get()
+        early, late = world.want(timeout=1.0), world.want(timeout=5.0)
+        asyncio.get_running_loop().call_later(1.0, world.pool.check_in_unused, first)
+        assert await late is first
+        with pytest.raises(CheckoutTimeout):
+            await early
+        world.check()
+
+    @pytest.mark.parametrize("moment", [0.0, 0.005, 0.01, 0.015, 0.02, 0.025])
+    @in_virtual_time
+    async def test_a_cancelled_check_out_loses_no_upstream_and_no_place(self, moment):
+        world = World(maximum=1, validate_after=0.0)
+        for mood in ("open", "ping and reset"):
+            going = world.want(baseline=OTHER)
+            await asyncio.sleep(moment)
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
+            if not going.cancelled():
+                world.pool.check_in_unused(going.result())
+            world.check()
+            again = await world.get(baseline=OTHER)
+            world.pool.check_in_unused(again)
+            assert world.pool.state.describe() == "1 of 1 upstreams open: 1 idle", mood
+
+    @in_virtual_time
+    async def test_a_free_place_is_used_while_the_client_ahead_still_connects(self):
+        world = World(maximum=2)
+        held = [await world.get(), await world.get()]
+        world.opener.moods = ["hangs"]
+        one, two = world.want(key=OTHER_KEY), world.want()
+        await asyncio.sleep(0.1)
+        for upstream in held:
+            world.pool.check_in_unused(upstream)
+        await asyncio.sleep(0.1)
+        assert two.done() and not one.done()
+        one.cancel()
+        await asyncio.gather(one, return_exceptions=True)
+        world.check()
+
+    @in_virtual_time
+    async def test_a_reset_that_hangs_is_given_up_and_the_waiting_client_gets_another_upstream(self):
+        world = World(maximum=1)
+        first = await world.get()
+        first.hangs = {"reset"}
+        world.pool.check_in(first, PLAIN)
+        started = world.clock.now()
+        second = await world.get(timeout=10.0)
+        assert second is not first and first.wire.closed.done()
+        assert started.age(world.clock.now()) == pytest.approx(RESET_TIMEOUT, abs=0.1)
+        world.check()
+
+    @in_virtual_time
+    async def test_a_client_does_not_wait_for_a_slow_reset_if_it_may_open_another(self):
+        world = World(maximum=2)
+        first = await world.get()
+        first.hangs = {"reset"}
+        world.pool.check_in(first, PLAIN)
+        started = world.clock.now()
+        assert await world.get() is not first
+        assert started.age(world.clock.now()) < 0.5
+
+
+class TestCheckIn:
+    @in_virtual_time
+    async def test_an_upstream_whose_reset_fails_is_discarded(self):
+        world = World()
+        first = await world.get()
+        first.reset_fails = ConnectionResetError("reset")
+        world.pool.check_in(first, PLAIN)
+        await asyncio.sleep(0.1)
+        assert first.wire.closed.done()
+        world.check()
+
+    @in_virtual_time
+    async def test_an_upstream_that_is_clean_but_has_lost_its_database_stays(self):
+        world = World()
+        first = await world.get()
+        first.reset_fails = ServerRefused(1049, "42000", "Unknown database")
+        world.pool.check_in(first, PLAIN)
+        await asyncio.sleep(0.1)
+        assert world.pool.state.describe() == "1 of 2 upstreams open: 1 idle"
+        assert world.pool.try_check_out(KEY, PLAIN) is None  # it is at no baseline
+        first.reset_fails = None
+        assert await world.get() is first
+
+    @in_virtual_time
+    async def test_an_upstream_that_dies_while_idle_is_forgotten_at_once(self):
+        world = World()
+        (first,) = await world.idle()
+        first.watcher(first, "connection lost")
+        world.check()
+        assert not world.pool.state.slots
+
+    @in_virtual_time
+    async def test_what_is_discarded_twice_or_given_back_after_it_does_no_harm(self):
+        world = World()
+        first = await world.get()
+        world.pool.discard(first, "one reason")
+        world.pool.discard(first, "another")
+        world.pool.check_in(first, PLAIN)
+        world.pool.check_in_unused(first)
+        world.pool.retire(first, "a third")
+        world.pool.abandon(first, in_transaction=True)
+        world.check()
+
+    @in_virtual_time
+    async def test_a_retired_upstream_is_closed_in_order_and_makes_room(self):
+        world = World(maximum=1)
+        first = await world.get()
+        waiting = world.want()
+        await asyncio.sleep(0.1)
+        world.pool.retire(first, "it left traces")
+        assert first.has_quit
+        assert await waiting is not first
+        world.check()
+
+
+class TestAbandoned:
+    @staticmethod
+    async def abandon(world, *, in_transaction):
+        upstream = await world.get()
+        upstream.exchange.begin(3)
+        world.pool.abandon(upstream, in_transaction=in_transaction)
+        return upstream
+
+    @in_virtual_time
+    async def test_it_keeps_its_place_until_its_response_has_ended_and_is_closed_in_order(self):
+        world = World(maximum=1)
+        first = await self.abandon(world, in_transaction=False)
+        waiting = world.want()
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        first.wire.listener[0](b"\x07\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00")
+        assert first.has_quit
+        assert await waiting is not first
+        world.check()
+
+    @in_virtual_time
+    async def test_too_long_a_response_is_cut_short(self):
+        world = World()
+        first = await self.abandon(world, in_transaction=False)
+        first.wire.listener[0](b"\x01\x00\x00\x01\x01")
+        rows = (b"\x10\x00\x00\x02" + b"\x01" * 16) * 800
+        for _ in range((1 << 20) // len(rows)):
+            first.wire.listener[0](rows)
+        assert not first.wire.closed.done()
+        first.wire.listener[0](rows)
+        assert first.wire.closed.done() and not first.has_quit
+        world.check()
+
+    @pytest.mark.parametrize("said", ["lost", "garbage"])
+    @in_virtual_time
+    async def test_it_is_forgotten_when_the_server_ends_it_or_leaves_the_protocol(self, said):
+        world = World()
+        first = await self.abandon(world, in_transaction=False)
+        if said == "lost":
+            first.wire.listener[1](None)
+        else:
+            first.wire.listener[0](bytes(20))
+        assert first.wire.closed.done()
+        world.check()
+
+    @in_virtual_time
+    async def test_at_the_invocations_end_only_what_is_in_a_transaction_is_killed(self):
+        world = World(maximum=2)
+        first = await self.abandon(world, in_transaction=True)
+        second = await self.abandon(world, in_transaction=False)
+        await world.pool.settle(1.0)
+        assert world.opener.killed == [first]
+        assert first.wire.closed.done()
+        assert second.wire.closed.done() or second in world.opener.open_now
+        world.check()
+
+    @in_virtual_time
+    async def test_at_a_shutdown_everything_is_killed(self):
+        world = World(maximum=2)
+        both = [await self.abandon(world, in_transaction=True), await self.abandon(world, in_transaction=False)]
+        await world.pool.close(1.0)
+        assert world.opener.killed == both
+        assert not world.opener.open_now
+
+
+class TestEnds:
+    @in_virtual_time
+    async def test_an_invocations_end_waits_for_resets_and_closes_what_is_above_the_size_to_keep(self):
+        world = World(size=1, maximum=3)
+        upstreams = [await world.get() for _ in range(3)]
+        for upstream in upstreams:
+            world.pool.check_in(upstream, PLAIN)
+        await world.pool.settle(1.0)
+        assert world.pool.state.describe() == "1 of 3 upstreams open: 1 idle"
+        assert [upstream.has_quit for upstream in upstreams] == [True, True, False]
+        world.check()
+
+    @in_virtual_time
+    async def test_an_invocations_end_does_not_wait_for_ever(self):
+        world = World(size=2, maximum=2)
+        first = await world.get()
+        first.hangs = {"reset"}
+        world.pool.check_in(first, PLAIN)
+        started = world.clock.now()
+        await world.pool.settle(1.0)
+        assert started.age(world.clock.now()) == pytest.approx(1.0, abs=0.1)
+
+    @in_virtual_time
+    async def test_a_shutdown_closes_everything_and_answers_who_waits(self):
+        world = World(maximum=2)
+        idle, active = await world.get(), await world.get()
+        active.exchange.begin(3)
+        waiting = world.want()
+        await asyncio.sleep(0.1)
+        world.pool.check_in(idle, PLAIN)
+        await world.pool.close(1.0)
+        with pytest.raises(ShuttingDown):
+            await waiting
+        with pytest.raises(ShuttingDown):
+            await world.get()
+        assert world.pool.try_check_out(KEY, PLAIN) is None
+        assert idle.has_quit and not active.has_quit
+        assert not world.opener.open_now and not world.pool.state.slots
+
+    @in_virtual_time
+    async def test_an_upstream_that_is_opened_during_the_shutdown_is_closed_again(self):
+        world = World(maximum=2)
+        going = world.want()
+        await asyncio.sleep(0.001)
+        await world.pool.close(1.0)
+        with pytest.raises(ShuttingDown):
+            await going
+        assert not world.opener.open_now
+
+    @in_virtual_time
+    async def test_opening_ahead_leaves_an_idle_upstream_of_the_last_clients_kind(self):
+        world = World()
+        world.pool.hint = (OTHER_KEY, OTHER)
+        await world.pool.open_ahead(5.0)
+        assert world.pool.try_check_out(OTHER_KEY, OTHER) is world.opener.opened[0]
+
+    @in_virtual_time
+    async def test_opening_ahead_on_a_wrong_guess_costs_no_further_connection(self):
+        world = World(maximum=5)
+        await world.pool.open_ahead(5.0)
+        await world.get(key=OTHER_KEY)
+        assert world.opener.opened[0].has_quit
+        assert world.opener.most_open == 1
+        world.check()
+
+    @in_virtual_time
+    async def test_a_failure_to_open_ahead_is_only_logged(self, caplog):
+        world = World()
+        world.opener.moods = ["unreachable"]
+        await world.pool.open_ahead(5.0)
+        assert "opening an upstream ahead of its client failed: connection refused" in caplog.text
+        world.check()
+
+
+@pytest.mark.parametrize("seed", range(30))
+@in_virtual_time
+async def test_no_connection_is_ever_lost_or_too_many_whatever_goes_wrong(seed):
+    dice = random.Random(seed)
+    world = World(size=dice.randrange(3), maximum=dice.choice([1, 2, 5]), validate_after=dice.choice([0.0, 0.5]))
+    served = told = 0
+
+    async def client():
+        nonlocal served, told
+        await asyncio.sleep(dice.uniform(0, 3))
+        key, baseline = dice.choice([KEY, KEY, OTHER_KEY]), dice.choice([PLAIN, OTHER])
+        world.opener.moods += [dice.choice(["well", "well", "refuses", "hangs", "unreachable"])] if dice.random() < 0.3 else []
+        try:
+            upstream = await world.get(key, baseline, timeout=dice.uniform(0.1, 3))
+        except ClientError:
+            told += 1
+            return
+        assert upstream.baseline == baseline and upstream.key == key
+        assert not upstream.wire.closed.done()
+        served += 1
+        world.pool.state.check_invariants()
+        try:
+            await asyncio.sleep(dice.uniform(0, 0.3))
+        finally:
+            fate = dice.random()
+            if fate < 0.1:
+                upstream.alive = False
+            elif fate < 0.2:
+                upstream.hangs.add(dice.choice(["ping", "reset"]))
+            elif fate < 0.3:
+                upstream.reset_fails = ConnectionResetError("reset")
+            if fate > 0.9:
+                world.pool.discard(upstream, "left during an exchange")
+            elif fate > 0.8:
+                world.pool.retire(upstream, "it left traces")
+            else:
+                world.pool.check_in(upstream, baseline)
+
+    clients = [asyncio.get_running_loop().create_task(client()) for _ in range(60)]
+    for _ in range(40):
+        await asyncio.sleep(0.1)
+        dice.choice(clients).cancel()
+        if dice.random() < 0.1:
+            await world.pool.settle(0.5)
+    outcomes = await asyncio.gather(*clients, return_exceptions=True)
+    assert [one for one in outcomes if isinstance(one, Exception)] == []
+    await asyncio.sleep(RESET_TIMEOUT + 1)
+    assert served + told + sum(isinstance(one, BaseException) for one in outcomes) >= 60
+    world.check()
+    assert all(slot.state is SlotState.IDLE for slot in world.pool.state.slots.values())
+    await world.pool.close(1.0)
+    assert not world.opener.open_now and not world.pool.state.slots
