@@ -11,6 +11,7 @@ from warmwire.config import Config
 from warmwire.errors import CheckoutTimeout, ClientError, DatabaseUnreachable, ProtocolError, ServerRefused, ShuttingDown
 from warmwire.pool.pool import RESET_TIMEOUT, Pool
 from warmwire.pool.state import SlotState
+from warmwire.protocol.constants import Command
 from warmwire.session import Baseline
 
 KEY, OTHER_KEY = 0x20000, 0x20002
@@ -350,9 +351,9 @@ class TestCheckIn:
 
 class TestAbandoned:
     @staticmethod
-    async def abandon(world, *, in_transaction):
+    async def abandon(world, *, in_transaction, command=Command.QUERY):
         upstream = await world.get()
-        upstream.exchange.begin(3)
+        upstream.exchange.begin(command)
         world.pool.abandon(upstream, in_transaction=in_transaction)
         return upstream
 
@@ -371,8 +372,7 @@ class TestAbandoned:
     @in_virtual_time
     async def test_too_long_a_response_is_cut_short(self):
         world = World()
-        first = await self.abandon(world, in_transaction=False)
-        first.wire.listener[0](b"\x01\x00\x00\x01\x01")
+        first = await self.abandon(world, in_transaction=False, command=Command.STMT_FETCH)
         rows = (b"\x10\x00\x00\x02" + b"\x01" * 16) * 800
         for _ in range((1 << 20) // len(rows)):
             first.wire.listener[0](rows)
