@@ -21,7 +21,7 @@ Parser = Callable[[str], Any]
 
 def _number(low: int, high: int) -> Parser:
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        if not (text.isascii() and text.isdigit() and len(text) < 10) or not low <= int(text) <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return int(text)
 
@@ -53,7 +53,18 @@ def _one_of(*choices: str) -> Parser:
 def _text(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain a NUL byte")
+    if not _is_utf8(text):
+        raise ValueError("must be UTF-8")
     return text
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether the environment's bytes were; others come as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _socket_path(text: str) -> str:
@@ -76,7 +87,7 @@ class Config:
         repr=False,  # it holds a password
         metadata={
             "name": PREFIX + "DB_URL",
-            "parse": _text,
+            "parse": str,  # _parts_of looks at it
             "meaning": "`mysql://user:password@host:port/dbname`, special characters percent-encoded; the settings below"
             " override its parts",
             "shown": "–",
@@ -124,7 +135,7 @@ class Config:
         "POOL_MAX", 5, _number(1, 1000), "upstream connections at once; those above POOL_SIZE close when the invocation ends"
     )
     checkout_timeout: float = _setting(
-        "CHECKOUT_TIMEOUT", 5.0, _seconds(0, 900), "seconds that a client waits for an upstream"
+        "CHECKOUT_TIMEOUT", 5.0, _seconds(0.1, 900), "seconds that a client waits for an upstream"
     )
     idle_timeout: int = _setting(
         "IDLE_TIMEOUT",
@@ -273,7 +284,9 @@ def _parts_of(url: str) -> dict[str, Any]:
         port = parts.port
     except ValueError:
         raise ValueError(form) from None
-    if parts.scheme not in ("mysql", "mariadb") or not parts.hostname or parts.query or parts.fragment:
+    if parts.scheme not in ("mysql", "mariadb") or not parts.hostname or parts.query or parts.fragment or port == 0:
+        raise ValueError(form)
+    if "/" in parts.path[1:] or "\0" in unquote(url) or not _is_utf8(url):
         raise ValueError(form)
     values: dict[str, Any] = {"db_url": url, "db_host": parts.hostname}
     if port is not None:
