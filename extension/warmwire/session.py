@@ -37,6 +37,8 @@ class Charset(Enum):
 
     KEEP = "keep"
     """It is there already: the login did it."""
+    CONFIRM = "confirm"
+    """It is there already if the server knows the collation; if not, that is told."""
     BY_ID = "by id"
     GLOBAL = "global"
     """The server does not know the collation; at a login it falls back to its global settings."""
@@ -56,6 +58,8 @@ def settings(baseline: Baseline, idle_timeout: int, charset: Charset) -> bytes:
     assignments = []
     if charset is Charset.BY_ID:
         assignments += [f"{name}={baseline.collation}" for name in _CHARSET]
+    elif charset is Charset.CONFIRM:
+        assignments.append(f"collation_connection={baseline.collation}")
     elif charset is Charset.GLOBAL:
         assignments += [f"{name}=@@GLOBAL.{name}" for name in _CHARSET]
     assignments += [f"wait_timeout={idle_timeout}", "session_track_transaction_info='STATE'"]

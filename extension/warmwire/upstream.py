@@ -101,7 +101,7 @@ class Upstream:
         self.baseline: Baseline | None = None
         self.last_used: Instant = clock.now()
         self._nonce = greeting.nonce
-        self._home_collation = login.collation  # where MariaDB's resets go back to
+        self._home_collation: int | None = login.collation  # where MariaDB's resets go back to; None if unsure
         self._config = config
         self._clock = clock
 
@@ -161,8 +161,13 @@ class Upstream:
         try:
             if baseline.database is None:  # no reset can unselect a database
                 await self._reset_by_change_user(baseline)
+                self._arrived(baseline)
                 return
-            selected = await self._reset(baseline, baseline.database)
+            if self._is_out_of_reach(baseline.collation):
+                await self._reset_by_change_user(baseline._replace(database=None))
+                selected = (await self._run(init_db(baseline.database)))[0]
+            else:
+                selected = await self._reset(baseline, baseline.database)
         except ServerRefused as problem:
             raise ProtocolError(f"the server refused the reset: {problem}") from problem
         self._check(selected)
@@ -193,6 +198,9 @@ class Upstream:
         Returns:
             The payload of the server's OK. Raises as :meth:`rollback`.
         """
+        if self._is_out_of_reach(baseline.collation):  # a refused COM_CHANGE_USER has led elsewhere
+            database = await self._read_value("SELECT DATABASE()")
+            return await self.change_user_for_client(baseline._replace(database=database or None))
         self.baseline = None
         self.channel.attach()
         charset = Charset.KEEP
@@ -228,7 +236,6 @@ class Upstream:
         self._check_option(option)
         if self.facts.init_connect:
             await self._run_init_connect(baseline)
-        self._arrived(baseline)
 
     async def _change_user(self, baseline: Baseline) -> bytes:
         """COM_CHANGE_USER to our own account: a reset that also sets the collation and the database, or unselects it."""
@@ -240,6 +247,7 @@ class Upstream:
             collation=baseline.collation, database=baseline.database, response=response, plugin=plugin
         )
         self.channel.sequence = 0
+        self._home_collation = None
         self.channel.write(write_change_user(login, _ATTRIBUTES))
         ok = await converse(self.channel, proof)
         self._home_collation = baseline.collation
@@ -258,8 +266,16 @@ class Upstream:
         self.baseline = baseline
         self.last_used = self._clock.now()
 
+    def _is_out_of_reach(self, collation: int) -> bool:
+        """Whether a collation takes a COM_CHANGE_USER: MariaDB sets character sets by the ids of their default collations
+        only, and its resets go back to the collation of the last login packet."""
+        is_known = collation not in self.facts.unknown_collations
+        return self.facts.is_mariadb and self._home_collation != collation and is_known
+
     def _charset(self, baseline: Baseline) -> Charset:
-        return Charset.GLOBAL if baseline.collation in self.facts.unknown_collations else Charset.BY_ID
+        if baseline.collation in self.facts.unknown_collations:
+            return Charset.GLOBAL
+        return Charset.CONFIRM if self.facts.is_mariadb else Charset.BY_ID
 
     async def _settle(self, reset: bytes, setting: bytes, baseline: Baseline) -> None:
         """Check the answers to a reset and its settings; an unknown collation is learnt and given the fallback."""
