@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 for a failure, 2 for a bad configuration or a bad command line.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments == ["run"] or (not arguments and _in_lambda()):
+    if arguments in ([], ["run"]) and _in_lambda():
         from warmwire.app import run  # the start-up path: no argparse
 
         return run()
@@ -73,8 +73,8 @@ def _parse_and_run(arguments: Sequence[str]) -> int:
         from warmwire.app import check
 
         return check()
-    from warmwire import app
-
-    if chosen.command == "run" and not _in_lambda():
+    if chosen.command == "run":
         parser.error("run needs AWS_LAMBDA_RUNTIME_API; outside Lambda use serve or emulate")
-    return app.run() if chosen.command == "run" else app.serve()
+    from warmwire.app import serve
+
+    return serve()
