@@ -76,13 +76,13 @@ def error_packet(data: bytes) -> None:
 
 
 def proof(data: bytes) -> None:
-    """The answers to a server's login conversation, with and without TLS."""
+    """A server's part of the login conversation, its packets joined by bars; with and without TLS."""
     for secure in (False, True):
         prover = Proof(b"secret", secure, bytes(SEED_SIZE))
         prover.first(PLUGINS[1], NONCE)
         with contextlib.suppress(ProtocolError):
-            for start in range(0, min(len(data), 200), 40):
-                prover.answer(data[start:])
+            for payload in data.split(b"|"):
+                prover.answer(payload)
 
 
 def verifier(data: bytes) -> None:
@@ -212,7 +212,12 @@ TARGETS: dict[Callable[[bytes], None], list[bytes]] = {
     change_user: CHANGE_USERS,
     ok_packet: _OKS,
     error_packet: [b"\xff\x15\x04#28000Access denied", b"\xff\x15\x04Access denied", b"\xff"],
-    proof: [b"\xfe" + PLUGINS[1] + b"\0" + NONCE + b"\0", b"\1\3", b"\1\4", b"\1\4" + bytes(38) + b"\1" + PUBLIC_KEY],
+    proof: [
+        b"\xfe" + PLUGINS[1] + b"\0" + NONCE + b"\0|\1\4|\1" + PUBLIC_KEY,
+        b"\xfe" + PLUGINS[1] + b"\0ab|\1\4|\1" + PUBLIC_KEY,
+        b"\xfe" + PLUGINS[0] + b"\0" + NONCE,
+        b"\1\3",
+    ],
     verifier: [bytes(range(20)), bytes(range(32)), b"", b"\0", b"secret\0"],
     public_key: [PUBLIC_KEY, PUBLIC_KEY.replace(b"A", b"B")],
     packet_buffer: [*_PACKETS, b"".join(_PACKETS)],
