@@ -413,11 +413,10 @@ class Connector:
         Raises:
             as :meth:`open`.
         """
-        async with self._greeting:
+        async with self._explained(timeout) as on_step, self._greeting:
             if self.facts is not None:
                 return False
-            async with self._explained(timeout) as on_step:
-                self._greeted = await self._connect_and_greet(on_step)
+            self._greeted = await self._connect_and_greet(on_step)
             return True
 
     async def open(self, key: int, baseline: Baseline, timeout: float) -> Upstream:
@@ -572,7 +571,10 @@ class Connector:
 
 
 async def _resolve(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[Address]:
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise OSError(f"{host!r} is no host name") from None
     return [(family, address) for family, _, _, _, address in found]
 
 
