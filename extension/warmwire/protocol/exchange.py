@@ -34,6 +34,11 @@ CHANGES_LIMIT = 4096
 NO_RESPONSE = frozenset((Command.QUIT, Command.STMT_SEND_LONG_DATA, Command.STMT_CLOSE))
 
 
+_CURSOR = Status.CURSOR_EXISTS | Status.MORE_RESULTS_EXISTS
+"""A result of a procedure in which a cursor of its own is open has both flags, and its rows follow. An open cursor of the
+client has only the first."""
+
+
 class State(Enum):
     """Where in a response the exchange is."""
 
@@ -70,6 +75,7 @@ class Exchange:
         "_eofs",
         "_held",
         "_left",
+        "_out_parameters",
         "_skip",
         "_wanted",
         "changes",
@@ -97,6 +103,7 @@ class Exchange:
         self._left = 0  # column definitions still to come in this group
         self._columns_after = 0  # definitions in the second group of a prepared statement
         self._eofs = 0  # groups of definitions still to come, this one included (PREPARED)
+        self._out_parameters = False  # the rows are a procedure's OUT parameters, so its OK follows
         self.status = 0
         """Status flags of the last OK or EOF packet, of this exchange or an earlier one."""
         self.has_status = False
@@ -143,6 +150,7 @@ class Exchange:
         self.rows_seen = False
         self.has_status = False
         self._left = self._eofs = 0
+        self._out_parameters = False
         if self.changes:
             self.changes = []
         self.state = _STARTS.get(command, State.FIRST)
@@ -307,10 +315,11 @@ class Exchange:
                 self._prepared_group_ended()
                 return data
             status = self._eof_status(payload)
-            if self.command == Command.STMT_EXECUTE and status & Status.CURSOR_EXISTS:
+            if self.command == Command.STMT_EXECUTE and status & _CURSOR == Status.CURSOR_EXISTS:
                 self.state = State.DONE  # the rows are fetched later
             else:
                 self.state = State.ROWS
+                self._out_parameters = bool(status & Status.PS_OUT_PARAMS)
             return self._show_eof(payload, data, at)
         if state in (State.ROWS, State.FIELDS) and first == 0xFE and (self.deprecate_eof or length < 9):
             return self._end_of_rows(payload, data, at)
@@ -337,6 +346,8 @@ class Exchange:
                 if len(self.changes) > CHANGES_LIMIT // 2:
                     raise ProtocolError("more variables were reported as changed than there are")
         more = ok.status & Status.MORE_RESULTS_EXISTS and self.command not in (Command.STMT_FETCH, Command.FIELD_LIST)
+        if self._out_parameters:  # MySQL does not say so in the EOF, only in the one before the row
+            self._out_parameters, more = False, True
         self.state = State.FIRST if more else State.DONE
 
     def _end_of_rows(self, payload: bytes, data: bytes, at: int) -> bytes:
