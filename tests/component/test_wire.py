@@ -155,7 +155,7 @@ class TestTheEnd:
         assert wire.backlog == 0
 
     async def test_abort_closes_at_once_and_tells_nobody(self, pair):
-        wire, theirs = pair
+        wire, _ = pair
         ear = Ear(wire)
         fill(wire)
         wire.abort()
@@ -208,7 +208,7 @@ class TestWriting:
         assert wire.backlog == 0
 
     async def test_the_high_water_mark_is_reached_before_much_is_kept(self, pair):
-        wire, theirs = pair
+        wire, _ = pair
         Ear(wire)
         fill(wire)
         while wire.backlog <= HIGH_WATER:
