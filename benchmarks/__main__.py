@@ -14,7 +14,7 @@ from benchmarks.budgets import Sections
 from benchmarks.extension import Layer
 from benchmarks.figures import Section
 from benchmarks.routes import Routes, open_routes
-from tests.servers import FLAVORS, Server, ServerError, start
+from tests.servers import Server, ServerError, start
 from tests.servers.programs import REPOSITORY
 
 ARCHIVE = REPOSITORY / "dist/warmwire-layer.zip"
@@ -86,8 +86,8 @@ def _measure(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[str,
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="warmwire-bench-")))
         layer = Layer.unpack(ARCHIVE, directory, arguments.python)
         about = report.machine(layer.python)
-        server = stack.enter_context(start(arguments.flavor))
-        about |= {arguments.flavor: server.version}
+        server = stack.enter_context(start("mysql"))  # MySQL Router wants no other
+        about |= {"mysql": server.version}
         point_select.prepare(server)
         large_result.prepare(server)
         stage = Stage(server, layer, directory, stack)
@@ -104,7 +104,6 @@ def _measure(arguments: argparse.Namespace, names: list[str]) -> tuple[dict[str,
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Warmwire against its alternatives.")
     parser.add_argument("--only", default="", metavar="A,B", help=f"some of: {', '.join(WORKLOADS)}; nothing is written then")
-    parser.add_argument("--flavor", choices=FLAVORS, default="mysql", help="the database server (%(default)s)")
     parser.add_argument("--python", type=Path, default=_interpreter(), help="what runs Warmwire (%(default)s)")
     parser.add_argument("--dry", action="store_true", help="write nothing after a whole run either")
     return parser.parse_args()

@@ -66,7 +66,7 @@ def run(routes: Routes, server: Server, rounds: int = ROUNDS) -> dict[str, Secti
         try:
             for pid in pids:
                 pin(pid, cores)
-            for encryption, chosen in (("plain", routes.plain), ("secure", routes.secure)):
+            for encryption, chosen in (("plain", routes.plain), ("secure", [*routes.secure, routes.unix])):
                 section = measure(chosen, rounds)
                 section.title = f"Point select, {ENCRYPTIONS[encryption]}, {PLACEMENTS[placement]}"
                 sections[f"point_select_{encryption}_{placement}"] = section
