@@ -133,6 +133,9 @@ class ClientConnection:
             self._wire.write(write_packet(write_error(problem.errno, problem.sqlstate, _text(problem), greeted=False), 0))
             self._close()
             return
+        except BaseException:
+            self._close()
+            raise
         try:
             await self._log_in(channel, facts)
         except ClientError as problem:
