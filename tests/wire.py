@@ -24,6 +24,7 @@ from tests.wire_packets import (
     MAX_PAYLOAD,
     MORE_RESULTS,
     OK,
+    OUT_PARAMETERS,
     SCRAMBLES,
     UNANSWERED,
     UNREADABLE,
@@ -250,9 +251,13 @@ class Wire:
             else:
                 yield from cast(head, Role.COUNT)
                 opened = yield from self._definitions(read_lenenc(head[0].payload)[0])
-                if opened is None or (command == Command.STMT_EXECUTE and opened & CURSOR_EXISTS):
+                # A procedure that has a cursor of its own open sends both flags, and rows; a cursor for us is the first alone.
+                cursor = command == Command.STMT_EXECUTE and (opened or 0) & (CURSOR_EXISTS | MORE_RESULTS) == CURSOR_EXISTS
+                if opened is None or cursor:
                     return
                 status = yield from self._rows()
+                if opened & OUT_PARAMETERS:
+                    status |= MORE_RESULTS  # MySQL does not say so after the row, but the OK of the CALL always follows
 
     def _definitions(self, count: int) -> Generator[Packet, None, int | None]:
         """Column definitions and the EOF after them; returns its status (0 without an EOF), None for an error."""

@@ -210,7 +210,7 @@ class Author:
         return [*steps, Step(Command.STMT_EXECUTE, self.execution(ordinal, parameters, flags), ordinal)]
 
     def cursor(self) -> list[Step]:
-        statement, parameters = self.random.choice(PREPARABLE[10:13])
+        statement, parameters = self.random.choice(PREPARABLE[12:15])
         ordinal = len(self.prepared)
         self.prepared.append((ordinal, parameters))
         steps = [

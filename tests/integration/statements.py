@@ -55,6 +55,17 @@ def schema() -> list[str]:
         """,
         "CREATE PROCEDURE gives (IN a INT, OUT b INT, INOUT c VARCHAR(20)) BEGIN SET b = a * 2; SET c = CONCAT(c, '!'); END",
         """
+        CREATE PROCEDURE walks () BEGIN
+          DECLARE n INT;
+          DECLARE c CURSOR FOR SELECT seq FROM many ORDER BY seq;
+          OPEN c;
+          FETCH c INTO n;
+          SELECT n AS n;
+          SELECT seq, pad FROM many WHERE seq < 4 ORDER BY seq;
+          CLOSE c;
+        END
+        """,
+        """
         CREATE PROCEDURE begins () BEGIN
           START TRANSACTION;
           SET @began = 1;
@@ -236,6 +247,7 @@ CALLS = (
     "CALL fails()",
     "CALL gives(%d, @a, @b)",
     "CALL begins()",
+    "CALL walks()",
 )
 
 MULTIPLE = (
@@ -287,6 +299,8 @@ PREPARABLE = (
     ("CALL several(?)", 1),
     ("CALL fails()", 0),
     ("CALL gives(?, @a, @b)", 1),
+    ("CALL gives(?, ?, ?)", 3),
+    ("CALL walks()", 0),
     ("SELECT seq, pad FROM many ORDER BY seq", 0),
     ("SELECT seq FROM many WHERE seq < ? ORDER BY seq", 1),
     ("SELECT 1", 0),
