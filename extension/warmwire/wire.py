@@ -6,6 +6,7 @@ It knows nothing of packets.
 """
 
 import asyncio
+import contextlib
 import select
 import socket
 import ssl
@@ -14,6 +15,8 @@ from typing import Any
 
 READ_SIZE = 64 * 1024
 """Bytes per read; four TLS records."""
+TLS_RECORD = 16 * 1024
+"""Bytes of plain text in a full TLS record (RFC 8446 §5.1)."""
 HIGH_WATER = 256 * 1024
 """Unsent bytes above which whoever feeds this wire should stop reading."""
 LINGER = 1.0
@@ -190,6 +193,8 @@ class Wire:
         while self._reading:
             try:
                 data = self._socket.recv(READ_SIZE)
+                if len(data) == TLS_RECORD and secure is not None:
+                    data = self._more_records(data)
             except _WANT:
                 return
             except OSError as problem:
@@ -201,6 +206,14 @@ class Wire:
             self._on_data(data)
             if secure is None or not (self._reading and secure.pending()):
                 return
+
+    def _more_records(self, first: bytes) -> bytes:
+        """TLS gives one record at a time; behind a full one there are usually more, and one send serves for several."""
+        records = [first]
+        with contextlib.suppress(*_WANT, OSError):  # whatever ended the connection shows again at the next read
+            while len(records) < READ_SIZE // TLS_RECORD and len(records[-1]) == TLS_RECORD:
+                records.append(self._socket.recv(TLS_RECORD))
+        return b"".join(records)
 
     def _writable(self) -> None:
         try:

@@ -102,6 +102,12 @@ class CommandFramer:
                 return at, True
 
 
+def is_whole_command(data: bytes) -> bool:
+    """Whether the bytes are exactly one command in one physical packet, and not an empty one."""
+    size = len(data) - 4
+    return 0 < size < MAX_PAYLOAD and data[0] | data[1] << 8 | data[2] << 16 == size
+
+
 def command_of(data: bytes, at: int = 0) -> int | None:
     """The command byte of the packet that starts at ``data[at]``, or None until its first five bytes are there.
 

@@ -31,6 +31,16 @@ class Transaction:
         self.is_tracked = True
         """Whether the server's tracker can be relied on; a client may set it as it likes."""
 
+    def is_concerned(self, exchange: Exchange) -> bool:
+        """Whether :meth:`after` could find anything new in an exchange; most of them are nowhere near a transaction."""
+        return bool(
+            self.is_open
+            or self.is_unsure
+            or exchange.changes
+            or exchange.error is not None
+            or exchange.status & Status.IN_TRANS
+        )
+
     def after(self, exchange: Exchange, only_reads: Callable[[], bool], now: Instant) -> None:
         """Take note of an exchange that has ended.
 
