@@ -60,8 +60,11 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(path)
+        except BlockingIOError:
+            pass  # its backlog is full
         except ConnectionRefusedError:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
