@@ -234,6 +234,7 @@ class ClientConnection:
 
     def _begin(self, command: int, data: bytes, at: int) -> bool:
         """Decide what becomes of a command whose first bytes are there. False: its bytes have to wait."""
+        self._framer.sequence = data[at + 3]
         if command in _NOT_RELAYED:
             return self._begin_own(command, data, at)
         if command in _SHORTEST and _length(data, at) < _SHORTEST[command]:
@@ -288,7 +289,6 @@ class ClientConnection:
         elif command == Command.CHANGE_USER:
             length = _length(data, at)
             if length > LOGIN_LIMIT:
-                self._framer.sequence = data[at + 3]
                 self._fail(PacketTooLarge(f"COM_CHANGE_USER with {length} bytes; at most {LOGIN_LIMIT} are accepted"))
             elif len(data) - at < 4 + length:
                 return False
