@@ -70,9 +70,9 @@ class Proxy:
     """
 
     def __init__(self, config: Config, sockets: list[socket.socket], problem: ConfigError | None = None) -> None:
+        from warmwire.connector import Connector
         from warmwire.pool.pool import Pool  # behind /register
         from warmwire.relay.listener import Listener
-        from warmwire.upstream import Connector
 
         self.clock = SystemClock()
         self._opener = Connector(config, self.clock) if problem is None else Unconfigured(problem)
@@ -252,9 +252,9 @@ def check() -> int:
 
 
 async def _check(config: Config) -> int:
+    from warmwire.connector import Connector
     from warmwire.errors import ClientError
     from warmwire.pool.pool import FIRST_KEY, first_baseline
-    from warmwire.upstream import Connector
 
     clock = SystemClock()
     started = clock.now()

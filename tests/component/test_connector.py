@@ -14,9 +14,9 @@ from tests.fakes.proxy import until
 from tests.splits import packet, packets
 from tests.wire_packets import Command, Flag, scramble
 from warmwire.config import Config
+from warmwire.connector import GREETED_FRESH, Connector
 from warmwire.errors import DatabaseUnreachable, ProtocolError, ServerRefused
 from warmwire.session import Baseline
-from warmwire.upstream import GREETED_FRESH, Connector
 
 PLAIN = Baseline(b"app", 45, False, False)
 KEY = 0x20000

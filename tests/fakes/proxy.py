@@ -15,9 +15,9 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.mysqld import Mysqld
 from tests.wire_packets import PLAIN, Flag, Refused
 from warmwire.config import Config
+from warmwire.connector import Connector
 from warmwire.pool.pool import Pool
 from warmwire.relay.listener import Listener
-from warmwire.upstream import Connector
 
 
 class Proxy:

@@ -23,7 +23,7 @@ Closed = Callable[[Upstream, str], None]
 
 
 class Killer(Protocol):
-    """Ends a connection at the server; :class:`warmwire.upstream.Connector` is one."""
+    """Ends a connection at the server; :class:`warmwire.connector.Connector` is one."""
 
     async def kill(self, upstream: Upstream, timeout: float) -> None:
         """End it, with whatever it is running. Raises ClientError."""

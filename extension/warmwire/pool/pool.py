@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from warmwire.clock import Clock
 from warmwire.config import Config
+from warmwire.connector import GREETED_FRESH
 from warmwire.errors import CheckoutTimeout, ClientError, DatabaseUnreachable, ProtocolError, ServerRefused, ShuttingDown
 from warmwire.pool.abandoned import Abandoned, kill
 from warmwire.pool.state import Open, PoolState, Slot, SlotState, Use, Wait
 from warmwire.protocol.constants import Capability
 from warmwire.session import Baseline
-from warmwire.upstream import GREETED_FRESH, ServerFacts, Upstream
+from warmwire.upstream import ServerFacts, Upstream
 
 logger = logging.getLogger("warmwire.pool")
 
@@ -45,7 +46,7 @@ def first_baseline(config: Config) -> Baseline:
 
 
 class Opener(Protocol):
-    """Opens upstreams; :class:`warmwire.upstream.Connector` is one."""
+    """Opens upstreams; :class:`warmwire.connector.Connector` is one."""
 
     @property
     def facts(self) -> ServerFacts | None:
