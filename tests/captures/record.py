@@ -14,6 +14,8 @@ _FLAGS = PLAIN | Flag.LOCAL_FILES | Flag.MULTI_STATEMENTS | Flag.PS_MULTI_RESULT
 _TABLES = [
     "CREATE TABLE app.captured (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(20) DEFAULT 'x', big LONGBLOB)",
     "CREATE PROCEDURE app.twice() BEGIN SELECT 1 AS one; SELECT 'two' AS two, NULL AS nothing; END",
+    "CREATE PROCEDURE app.gives(OUT x INT) SET x = 7",
+    "CREATE PROCEDURE app.walks() BEGIN DECLARE c CURSOR FOR SELECT id FROM captured; OPEN c; SELECT 1 AS one; CLOSE c; END",
     "CREATE PROCEDURE app.fails() BEGIN SELECT 1 AS one; SELECT * FROM missing; END",
 ]
 
@@ -74,6 +76,7 @@ def conversation() -> Iterator[Step]:
     yield _query("several, the second fails", "SELECT 1 AS one; SELECT nope; SELECT 3")
     yield _query("call", "CALL twice()")
     yield _query("call that fails", "CALL fails()")
+    yield _query("call with a cursor inside", "CALL walks()")
     yield _prepare("prepare, nothing", "DO 0")
     yield _prepare("prepare, parameters", "INSERT INTO captured (name, big) VALUES (?, 'y')")
     yield _prepare("prepare, columns", "SELECT id, name FROM captured ORDER BY id")
@@ -94,6 +97,10 @@ def conversation() -> Iterator[Step]:
     yield _on("statement close", Command.STMT_CLOSE, 2)
     yield _prepare("prepare, call", "CALL twice()")
     yield _execute("execute, call", 5)
+    yield _prepare("prepare, call for a parameter", "CALL gives(?)")
+    yield _execute("execute, call for a parameter", 6, bound=b"\x01\x01\x03\x00")
+    yield _prepare("prepare, call with a cursor inside", "CALL walks()")
+    yield _execute("execute, call with a cursor inside", 7)
     yield Step("field list", Command.FIELD_LIST, b"captured\0")
     yield Step("field list, error", Command.FIELD_LIST, b"missing\0")
     yield Step("set option", Command.SET_OPTION, b"\x00\x00")

@@ -51,6 +51,10 @@ class TestUrl:
         parts = (config.db_host, config.db_port, config.db_user, config.db_password, config.db_name)
         assert parts == ("db.example", 3306, "app", "", "")
 
+    def test_the_user_may_be_given_apart(self):
+        config = Config.from_env({"WARMWIRE_DB_URL": "mysql://db.example/shop", "WARMWIRE_DB_USER": "app"})
+        assert (config.db_host, config.db_user, config.db_password, config.db_name) == ("db.example", "app", "", "shop")
+
     def test_special_characters_are_percent_encoded(self):
         config = Config.from_env({"WARMWIRE_DB_URL": "mysql://a%40b:p%3A%2F%40%23%25%C3%BC@db.example/s%20p"})
         assert (config.db_user, config.db_password, config.db_name) == ("a@b", "p:/@#%ü", "s p")

@@ -36,6 +36,12 @@ def test_no_database_is_a_baseline_too():
         ),
         (
             False,
+            Charset.CONFIRM,
+            "SET @@SESSION.collation_connection=45,@@SESSION.wait_timeout=600,"
+            "@@SESSION.session_track_transaction_info='STATE'",
+        ),
+        (
+            False,
             Charset.GLOBAL,
             "SET @@SESSION.character_set_client=@@GLOBAL.character_set_client,"
             "@@SESSION.character_set_results=@@GLOBAL.character_set_results,"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.splits import any_split, every_split, packet, packets
 from warmwire.errors import PacketTooLarge
 from warmwire.protocol.constants import MAX_PAYLOAD
-from warmwire.protocol.framing import CommandFramer, PacketBuffer, command_of
+from warmwire.protocol.framing import CommandFramer, PacketBuffer, command_of, is_whole_command
 
 FULL = MAX_PAYLOAD
 
@@ -131,6 +131,24 @@ class TestCommandFramer:
         chunks = data.draw(any_split(wire))
         expected = [(len(payload), (250 + number) & 0xFF) for number, payload in enumerate(payloads)]
         assert commands_of(CommandFramer(), chunks) == (expected, len(wire))
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (packet(b"\x0e"), True),
+        (packet(b"\x03" + b"x" * 70_000), True),
+        (b"", False),
+        (b"\x01\x00\x00\x00", False),
+        (packet(b""), False),
+        (packet(b"\x0e")[:-1], False),
+        (packet(b"\x0e") + b"\x01", False),
+        (packet(b"\x0e") * 2, False),
+        (b"\xff\xff\xff\x00" + bytes(FULL), False),  # goes on
+    ],
+)
+def test_whether_the_bytes_are_exactly_one_command(data, whole):
+    assert is_whole_command(data) is whole
 
 
 class TestCommandOf:

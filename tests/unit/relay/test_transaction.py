@@ -148,6 +148,28 @@ class TestBlindSpots:
         assert not transaction.is_open
 
 
+class TestWhetherItIsConcerned:
+    @staticmethod
+    def heard(response):
+        exchange = Exchange(True)
+        exchange.begin(Command.QUERY)
+        exchange.feed(response)
+        return exchange
+
+    def test_an_ordinary_exchange_outside_of_a_transaction_does_not_concern_it(self):
+        assert not Transaction().is_concerned(self.heard(ok(2)))
+
+    @pytest.mark.parametrize("response", [ok(3), ok(2, b"_______L"), ERROR])
+    def test_whatever_could_tell_of_one_does(self, response):
+        assert Transaction().is_concerned(self.heard(response))
+
+    @pytest.mark.parametrize("before", [ok(3), ok(2, b"_______L"), ERROR])
+    def test_while_one_is_or_may_be_open_everything_does(self, before):
+        session = Session()
+        session.hears(before)
+        assert session.transaction.is_concerned(self.heard(ok(2)))
+
+
 @pytest.mark.parametrize("module", [mariadb, mysql], ids=lambda module: module.VERSION)
 @pytest.mark.parametrize("deprecate_eof", [True, False])
 def test_a_recorded_conversation(module, deprecate_eof):
