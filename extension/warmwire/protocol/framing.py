@@ -102,10 +102,15 @@ class CommandFramer:
                 return at, True
 
 
+def payload_length(data: bytes, at: int) -> int:
+    """The payload length in the packet header at ``data[at]``."""
+    return data[at] | data[at + 1] << 8 | data[at + 2] << 16
+
+
 def is_whole_command(data: bytes) -> bool:
     """Whether the bytes are exactly one command in one physical packet, and not an empty one."""
     size = len(data) - 4
-    return 0 < size < MAX_PAYLOAD and data[0] | data[1] << 8 | data[2] << 16 == size
+    return 0 < size < MAX_PAYLOAD and payload_length(data, 0) == size
 
 
 def command_of(data: bytes, at: int = 0) -> int | None:

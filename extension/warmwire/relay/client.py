@@ -36,11 +36,12 @@ from warmwire.protocol.capabilities import key_of
 from warmwire.protocol.codec import write_packet, write_string
 from warmwire.protocol.constants import Capability, Command, Status, Track
 from warmwire.protocol.exchange import NO_RESPONSE
-from warmwire.protocol.framing import CommandFramer, command_of, is_whole_command
+from warmwire.protocol.framing import CommandFramer, command_of, is_whole_command, payload_length
 from warmwire.protocol.handshake import Greeting, write_error
-from warmwire.protocol.statements import HEAD_SIZE, first_word, is_peculiar, leaves_traces, only_reads, sets_trackers
+from warmwire.protocol.statements import HEAD_SIZE, first_word
 from warmwire.protocol.tracking import Change, Visibility, read_ok, write_ok
 from warmwire.relay.login import LOGIN_LIMIT, greeting_for, log_in, log_in_again
+from warmwire.relay.notes import Notes
 from warmwire.relay.transaction import Transaction
 from warmwire.session import Baseline, baseline_of
 from warmwire.upstream import ServerFacts, Upstream
@@ -119,9 +120,7 @@ class ClientConnection:
         self._baseline = Baseline(None, 0, False, False)
         self._capabilities = 0
         self._visibility = Visibility.NOTHING
-        self._head = b""  # the front of the present statement
-        self._prepared: dict[int, bool] = {}  # statement id -> whether it only reads
-        self._has_left_traces = False  # something that no reset clears
+        self._notes = Notes()
         self._transaction = Transaction()
         self._rolled_back: TransactionRolledBack | None = None  # to be told at the next command
         self._ready = asyncio.Event()  # set whenever READY is reached
@@ -200,7 +199,7 @@ class ClientConnection:
             upstream.wire.write(data)
             upstream.exchange.begin(data[4])
             self._framer.sequence = data[3]
-            self._head = data[4 : 5 + HEAD_SIZE]
+            self._notes.head = data[4 : 5 + HEAD_SIZE]
             self._responding = False
             self.phase = Phase.RESPONSE
             return
@@ -237,11 +236,11 @@ class ClientConnection:
         self._framer.sequence = data[at + 3]
         if command in _NOT_RELAYED:
             return self._begin_own(command, data, at)
-        if command in _SHORTEST and _length(data, at) < _SHORTEST[command]:
-            self._fail(MalformedPacket(f"command 0x{command:02x} with {_length(data, at)} bytes is cut off"))
+        if command in _SHORTEST and payload_length(data, at) < _SHORTEST[command]:
+            self._fail(MalformedPacket(f"command 0x{command:02x} with {payload_length(data, at)} bytes is cut off"))
             return True
         if self._rolled_back is not None and command in _IN_TRANSACTION:
-            if not _has_head(data, at):
+            if len(data) - at < 4 + min(payload_length(data, at), 1 + HEAD_SIZE):  # not all of what is looked at is there yet
                 return False
             problem, self._rolled_back = self._rolled_back, None
             if first_word(data[at + 5 : at + 5 + HEAD_SIZE]) != b"ROLLBACK" or command != Command.QUERY:
@@ -255,7 +254,7 @@ class ClientConnection:
                 self._spawn(self._wait_for_upstream())
                 return False
             self._link(upstream)
-        self._head = data[at + 4 : at + 4 + min(_length(data, at), 1 + HEAD_SIZE)] or bytes((command,))
+        self._notes.head = data[at + 4 : at + 4 + min(payload_length(data, at), 1 + HEAD_SIZE)] or bytes((command,))
         upstream.exchange.begin(command)
         self._responding = False
         self.phase = Phase.COMMAND
@@ -275,7 +274,7 @@ class ClientConnection:
                     upstream.exchange.upload_ended()
                     self.phase = Phase.RESPONSE
             elif upstream.exchange.command in NO_RESPONSE:
-                self._noted_silently()
+                self._notes.after_silent()
                 self._become_ready()
             else:
                 self.phase = Phase.RESPONSE
@@ -287,7 +286,7 @@ class ClientConnection:
         elif command == Command.RESET_CONNECTION:
             self._swallow(lambda: self._busy(self._reset_connection()))
         elif command == Command.CHANGE_USER:
-            length = _length(data, at)
+            length = payload_length(data, at)
             if length > LOGIN_LIMIT:
                 self._fail(PacketTooLarge(f"COM_CHANGE_USER with {length} bytes; at most {LOGIN_LIMIT} are accepted"))
             elif len(data) - at < 4 + length:
@@ -391,35 +390,15 @@ class ClientConnection:
         if self.phase is not Phase.RESPONSE:  # answered before the command was sent whole: the server gave up on it
             self._leave("the server answered before the command had ended")
             return
-        if exchange.command == Command.QUERY or exchange.command == Command.STMT_PREPARE:
-            if is_peculiar(self._head):
-                self._note_peculiar(self._head[1:], upstream)
-            if exchange.command == Command.STMT_PREPARE and exchange.error is None:
-                self._prepared[exchange.statement_id] = only_reads(self._head[1:])
-        if self._transaction.is_concerned(exchange):
-            self._transaction.after(exchange, self._only_reads, self._clock.now())
-        self._become_ready()
-        self._retake()
-
-    def _only_reads(self) -> bool:
-        """Whether the present command is of a kind that changes no data."""
-        command = self._head[0]
-        if command == Command.QUERY:
-            return only_reads(self._head[1:])
-        return command != Command.STMT_EXECUTE or self._prepared.get(_statement_id(self._head), False)
-
-    def _note_peculiar(self, sql: bytes, upstream: Upstream) -> None:
-        """Take note of what a statement does to the session that the server does not report."""
-        if leaves_traces(sql):
-            self._has_left_traces = True
-        if sets_trackers(sql):
+        self._notes.after(exchange)
+        if self._notes.has_set_trackers and self._transaction.is_tracked:
             self._transaction.is_tracked = False
             if self._visibility is not Visibility.NOTHING:
-                self._visibility = upstream.exchange.visibility = Visibility.EVERYTHING
-
-    def _noted_silently(self) -> None:
-        if self._head[0] == Command.STMT_CLOSE:
-            self._prepared.pop(_statement_id(self._head), None)
+                self._visibility = exchange.visibility = Visibility.EVERYTHING
+        if self._transaction.is_concerned(exchange):
+            self._transaction.after(exchange, self._notes.only_reads, self._clock.now())
+        self._become_ready()
+        self._retake()
 
     def _client_drained(self) -> None:
         if self._upstream is not None:
@@ -504,7 +483,7 @@ class ClientConnection:
         if self._visibility is Visibility.EVERYTHING:
             self._visibility = Visibility.DEFAULTS
         self._transaction = Transaction()
-        self._prepared.clear()
+        self._notes.forget_session()
 
     async def end_invocation(self, request_id: str) -> None:
         """Leave nothing open that would stay open in a frozen environment; called when the invocation has ended.
@@ -600,7 +579,7 @@ class ClientConnection:
             self._pool.abandon(upstream, in_transaction=is_open)
         elif phase is not Phase.READY or not upstream.exchange.done:
             self._pool.discard(upstream, f"{reason} while {phase.value}")
-        elif self._has_left_traces:
+        elif self._notes.has_left_traces:
             self._pool.retire(upstream, "its client left what no reset clears")
         else:
             self._pool.check_in(upstream, self._baseline)
@@ -612,20 +591,6 @@ class ClientConnection:
             self._inbox = b""
             self._wire.close()
             self._wire.closed.add_done_callback(lambda _: self._on_closed(self))
-
-
-def _length(data: bytes, at: int) -> int:
-    """The payload length in the packet header at ``data[at]``."""
-    return data[at] | data[at + 1] << 8 | data[at + 2] << 16
-
-
-def _has_head(data: bytes, at: int) -> bool:
-    """Whether as much of the statement is there as is looked at."""
-    return len(data) - at >= 4 + min(_length(data, at), 1 + HEAD_SIZE)
-
-
-def _statement_id(head: bytes) -> int:
-    return int.from_bytes(head[1:5], "little")
 
 
 def _text(problem: Exception) -> str:
