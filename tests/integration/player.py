@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass, field, replace
 
 from tests.integration.conversation import Conversation, Step
-from tests.integration.masks import canonical, canonical_login
+from tests.integration.masks import Masks
 from tests.wire import Wire
 from tests.wire_packets import LOCAL_INFILE, Closed, Command, Flag, Packet, Refused, Role, frame
 
@@ -26,19 +26,22 @@ class Recording:
 class Player:
     """One side of the comparison."""
 
-    def __init__(self, address: Address, conversation: Conversation, flags: Flag) -> None:
-        """``flags`` are sent as they are, instead of those of the conversation."""
+    def __init__(self, address: Address, conversation: Conversation, flags: Flag, *, direct: bool) -> None:
+        """``flags`` are sent as they are, instead of those of the conversation. ``direct``: without Warmwire."""
         self.wire = Wire(address)
         self.conversation = conversation
         self.login = replace(conversation.login, flags=flags)
         self.ids: list[int] = []
         """Ids that the server gave to the prepared statements, by ordinal."""
         self.recording = Recording(flags)
+        self.direct = direct
 
     def play(self) -> Recording:
         """Play everything, unless the server ends the connection before."""
         try:
-            self.recording.login = canonical_login(self.wire.login(self.login), self.wire.flags)
+            packets = self.wire.login(self.login)
+            self.masks = Masks(self.wire.flags, self.wire.greeting.version, self.direct)
+            self.recording.login = self.masks.canonical_login(packets)
             if self._steps():
                 self._leave()
         except Refused as error:
@@ -86,7 +89,7 @@ class Player:
         if step.command == Command.STMT_PREPARE:
             made = packets[0].role is Role.PREPARED
             self.ids.append(struct.unpack_from("<I", packets[0].payload, 1)[0] if made else NO_STATEMENT)
-        self.recording.exchanges.append((step, canonical(step, packets, self.wire.flags)))
+        self.recording.exchanges.append((step, self.masks.canonical(step, packets)))
 
     def _leave(self) -> None:
         match self.conversation.farewell:
