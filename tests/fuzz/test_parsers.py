@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.fuzz import SECONDS
+from tests.fuzz import SECONDS, SUITE_SECONDS
 from tests.fuzz.corpus import (
     CHANGE_USERS,
     CONVERSATIONS,
@@ -243,6 +245,20 @@ def test_a_parser_raises_what_it_documents_and_nothing_else(target):
     found = explore(target.__name__, target, TARGETS[target], seconds)
     print(f"{found.inputs} inputs, {found.steps} steps, {found.kept} kept")
     assert found.inputs > len(TARGETS[target])
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
+def test_no_short_input_breaks_a_parser(target):
+    """Hypothesis begins with the empty input and the simplest ones, and reports the simplest that fails."""
+
+    @settings(
+        max_examples=round(40 * SECONDS / SUITE_SECONDS), database=None, deadline=None, derandomize=SECONDS <= SUITE_SECONDS
+    )
+    @given(st.binary(max_size=120) | st.sampled_from(TARGETS[target]).flatmap(lambda one: st.just(one[: len(one) // 2])))
+    def feed(data: bytes) -> None:
+        target(data)
+
+    feed()
 
 
 def test_a_large_control_packet_is_refused_by_its_header():
