@@ -1,5 +1,7 @@
 """Differences that other drivers' own test suites have found, each as small as it gets."""
 
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -77,3 +79,27 @@ def test_a_refused_change_of_user_leads_no_collation_astray(server, proxy):
                 found.append(character_sets(wire))
                 wire.quit()
         assert found[0] == found[1], f"after asking for collation {asked}"
+
+
+def test_a_client_can_kill_by_the_id_it_was_greeted_with(server, warmwire):
+    """Drivers cancel a statement with KILL QUERY and that id, from a second connection."""
+    proxy = warmwire(server, WARMWIRE_POOL_SIZE=4, WARMWIRE_POOL_MAX=4)
+    crowd = [Wire(("127.0.0.1", proxy.port)) for _ in range(4)]
+    for wire in crowd:
+        wire.login(login(45))
+    for wire in crowd:
+        wire.command(Command.PING)
+    for wire in crowd:
+        wire.quit()
+    time.sleep(0.3)  # until they are reset; a client that comes earlier may well get another one
+    with Wire(("127.0.0.1", proxy.port)) as wire, Wire(("127.0.0.1", proxy.port)) as killer:
+        killer.login(login(45))
+        wire.login(login(45))
+        for each in (killer, wire):
+            answer = each.command(Command.QUERY, b"SELECT CONNECTION_ID()")
+            assert answer[-2].payload[1:] == str(each.greeting.connection_id).encode()
+        kill = threading.Timer(0.3, lambda: killer.command(Command.QUERY, b"KILL QUERY %d" % wire.greeting.connection_id))
+        kill.start()
+        answer = wire.command(Command.QUERY, b"SELECT SLEEP(20) FROM (SELECT 1 UNION SELECT 2) two")
+        kill.join()
+        assert answer[-1].payload[0] == 0xFF, "it was not interrupted"

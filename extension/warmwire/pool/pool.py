@@ -88,6 +88,7 @@ class Pool:
         self._upstreams: dict[int, Upstream] = {}
         self._slots: dict[Upstream, Slot] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self._promised: set[int] = set()  # connection ids that clients were greeted with
         self._changed = asyncio.Event()
         self._closing = False
         self._abandoned = Abandoned(opener, self._closed_elsewhere)
@@ -115,30 +116,47 @@ class Pool:
         if self._opener.greeted_thread_id and not self._closing:
             await self.open_ahead(self._config.checkout_timeout)
 
-    def likely_thread_id(self) -> int:
-        """Connection id of the upstream that the next client will probably get; 0 if that is not known."""
-        idle = [number for number, slot in self.state.slots.items() if slot.state is SlotState.IDLE]
-        return self._upstreams[idle[-1]].thread_id if idle else self._opener.greeted_thread_id
+    def promise(self) -> int:
+        """Connection id of the upstream that a client will get which comes now, if it can be had; 0 if that is not known.
 
-    def try_check_out(self, key: int, baseline: Baseline) -> Upstream | None:
+        The client, which may aim a KILL with it, wishes for it at its check-outs; :meth:`redeem` ends the promise.
+        """
+        coming = [*self.state.idle, *(slot for slot in self.state.slots.values() if slot.state is SlotState.RESETTING)]
+        coming.sort(key=lambda slot: (slot.key, slot.baseline) != self.hint)
+        ids = [*(self._upstreams[slot.number].thread_id for slot in coming), self._opener.greeted_thread_id]
+        promised = next((thread_id for thread_id in ids if thread_id not in self._promised), 0)
+        self._promised.add(promised)
+        return promised
+
+    def redeem(self, promised: int) -> None:
+        """The client has got an upstream, this one or another, or does not want it any more."""
+        self._promised.discard(promised)
+
+    def _rank(self, slot: Slot, wish: int) -> int:
+        """The one that was promised to this client comes first, those promised to others last."""
+        thread_id = self._upstreams[slot.number].thread_id
+        return 0 if thread_id == wish else 2 if thread_id in self._promised else 1
+
+    def try_check_out(self, key: int, baseline: Baseline, wish: int = 0) -> Upstream | None:
         """An idle upstream that needs no work at all, or None: then await :meth:`check_out`."""
         if self._waiters or self._closing:
             return None
-        for slot in self.state.slots.values():
-            if slot.state is SlotState.IDLE and slot.key == key and slot.baseline == baseline:
+        for slot in sorted(self.state.idle, key=lambda slot: self._rank(slot, wish)):
+            if slot.key == key and slot.baseline == baseline:
                 upstream = self._upstreams[slot.number]
                 if not self._is_stale(upstream) and upstream.is_quiet():
                     self.state.move(slot, SlotState.ACTIVE)
                     return upstream
         return None
 
-    async def check_out(self, key: int, baseline: Baseline, timeout: float) -> Upstream:
+    async def check_out(self, key: int, baseline: Baseline, timeout: float, wish: int = 0) -> Upstream:
         """An upstream of this kind, at this baseline, for the caller alone. Cancelling gives it back.
 
         Args:
             key: its pool key.
             baseline: where its session has to be.
             timeout: seconds in all.
+            wish: what the caller was promised.
 
         Raises:
             CheckoutTimeout: none became free in time.
@@ -158,7 +176,9 @@ class Pool:
                 turn = left = timeout - waited
                 if has_turn:
                     ahead = self._waiters.index(place) if place is not None else 0
-                    decision = self.state.request(key, baseline, ahead=ahead, patient=waited < PATIENCE)
+                    decision = self.state.request(
+                        key, baseline, ahead=ahead, patient=waited < PATIENCE, rank=lambda slot: self._rank(slot, wish)
+                    )
                     if not isinstance(decision, Wait) and place is not None:
                         self._leave_queue(place)
                         place = None

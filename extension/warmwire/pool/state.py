@@ -10,6 +10,7 @@ A slot's states, which are also the words in logs::
                  └──────────┴───────┴─────┴────────┴──► CLOSING ─► (none)
 """
 
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
@@ -62,6 +63,13 @@ class Slot:
         return f"<Slot {self.number} {self.state.value}>"
 
 
+Rank = Callable[[Slot], int]
+
+
+def _all_the_same(_: Slot) -> int:
+    return 0
+
+
 class Use(NamedTuple):
     """Take this idle upstream; its slot is ACTIVE now."""
 
@@ -97,7 +105,14 @@ class PoolState:
         self._next = 1
         self._idle: list[Slot] = []  # most recently used last
 
-    def request(self, key: int, baseline: object, *, ahead: int = 0, patient: bool = False) -> Use | Open | Wait:
+    @property
+    def idle(self) -> tuple[Slot, ...]:
+        """The idle slots, the most recently used first."""
+        return tuple(reversed(self._idle))
+
+    def request(
+        self, key: int, baseline: object, *, ahead: int = 0, patient: bool = False, rank: Rank = _all_the_same
+    ) -> Use | Open | Wait:
         """Decide for one client that needs an upstream of this kind.
 
         An idle one at the same baseline is best, then one that needs a reset, then one that is being reset, then a new
@@ -108,10 +123,11 @@ class PoolState:
             baseline: the session state it should be in.
             ahead: clients that wait already and come first.
             patient: whether to wait for one that is being reset.
+            rank: of equally good idle ones, which comes first: the one with the lowest number.
         """
-        fitting = [slot for slot in self._idle if slot.key == key]
+        fitting = sorted((slot for slot in self.idle if slot.key == key), key=rank)
         if fitting:
-            slot = next((slot for slot in reversed(fitting) if slot.baseline == baseline), fitting[-1])
+            slot = next((slot for slot in fitting if slot.baseline == baseline), fitting[0])
             self.move(slot, SlotState.ACTIVE)
             return Use(slot)
         if patient and ahead < sum(s.key == key and s.state is SlotState.RESETTING for s in self.slots.values()):

@@ -116,6 +116,7 @@ class ClientConnection:
         self._upstream: Upstream | None = None
         self._responding = False  # bytes of the present response have gone out
         self._greeting: Greeting
+        self._promised = 0  # connection id of the upstream it was greeted with, until it has one
         self._key = 0
         self._baseline = Baseline(None, 0, False, False)
         self._capabilities = 0
@@ -158,7 +159,8 @@ class ClientConnection:
             self._serve(channel.take_rest())
 
     async def _log_in(self, channel: PacketChannel, facts: ServerFacts) -> None:
-        self._greeting = greeting_for(facts, self._pool.likely_thread_id())
+        self._promised = self._pool.promise()
+        self._greeting = greeting_for(facts, self._promised)
         accepted = await log_in(channel, self._greeting, facts, self._config)
         login = accepted.login
         self._capabilities = login.capabilities & self._greeting.capabilities
@@ -174,7 +176,11 @@ class ClientConnection:
         channel.write(*accepted.last_words, write_ok(status & Status.AUTOCOMMIT, changes))
 
     async def _check_out(self) -> Upstream:
-        return await self._pool.check_out(self._key, self._baseline, self._config.checkout_timeout)
+        return await self._pool.check_out(self._key, self._baseline, self._config.checkout_timeout, self._promised)
+
+    def _redeem(self) -> None:
+        promised, self._promised = self._promised, 0
+        self._pool.redeem(promised)
 
     # --- the client's bytes --------------------------------------------------------------------------------------
 
@@ -248,7 +254,7 @@ class ClientConnection:
                 return True
         upstream = self._upstream
         if upstream is None:
-            upstream = self._pool.try_check_out(self._key, self._baseline)
+            upstream = self._pool.try_check_out(self._key, self._baseline, self._promised)
             if upstream is None:
                 self.phase = Phase.BUSY
                 self._spawn(self._wait_for_upstream())
@@ -355,6 +361,7 @@ class ClientConnection:
 
     def _link(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._redeem()
         upstream.exchange.visibility = self._visibility
         upstream.wire.listen(self._from_upstream, self._upstream_lost, self._upstream_drained)
 
@@ -587,6 +594,7 @@ class ClientConnection:
     def _close(self) -> None:
         if self.phase is not Phase.CLOSED:
             self.phase = Phase.CLOSED
+            self._redeem()
             self._ready.set()
             self._inbox = b""
             self._wire.close()

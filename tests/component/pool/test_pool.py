@@ -94,6 +94,29 @@ class TestCheckOut:
         world.check()
 
     @in_virtual_time
+    async def test_a_client_gets_the_upstream_whose_id_it_was_greeted_with(self):
+        world = World(maximum=4)
+        upstreams = await world.idle(4)
+        promised = [world.pool.promise() for _ in range(3)]
+        assert len(set(promised)) == 3
+        for wish in (promised[1], promised[0]):
+            got = world.pool.try_check_out(KEY, PLAIN, wish)
+            assert got is not None and got.thread_id == wish
+            world.pool.redeem(wish)
+        (unpromised,) = {upstream.thread_id for upstream in upstreams} - set(promised)
+        assert (await world.get()).thread_id == unpromised  # nobody waits for that one
+        assert (await world.pool.check_out(KEY, PLAIN, 5.0, promised[2])).thread_id == promised[2]
+        assert world.pool.promise() == 0
+        world.check()
+
+    @in_virtual_time
+    async def test_a_promised_upstream_is_given_away_rather_than_another_one_opened(self):
+        world = World()
+        (first,) = await world.idle()
+        assert world.pool.promise() == first.thread_id
+        assert await world.get() is first
+
+    @in_virtual_time
     async def test_an_upstream_that_was_closed_while_idle_is_replaced_unnoticed(self):
         world = World()
         (first,) = await world.idle()
