@@ -140,6 +140,8 @@ class ClientConnection:
         except BaseException:
             self._close()
             raise
+        if self.phase is Phase.CLOSED:  # dropped meanwhile
+            return
         try:
             await self._log_in(channel, facts)
         except ClientError as problem:
