@@ -68,7 +68,7 @@ class TestReading:
         reading = asyncio.create_task(read(channel))
         await asyncio.sleep(0.01)
         theirs.close()
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionResetError):
             await reading
 
     async def test_closing_the_wire_on_our_side_wakes_who_reads(self, pair):
@@ -76,7 +76,7 @@ class TestReading:
         reading = asyncio.create_task(read(channel))
         await asyncio.sleep(0.01)
         channel.wire.abort()
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionResetError):
             await reading
 
     async def test_a_packet_over_the_limit_is_refused_and_little_of_it_read(self, pair):

@@ -217,6 +217,11 @@ class TestWriting:
 
 
 class TestClosing:
+    @pytest.fixture(autouse=True)
+    def patience(self, monkeypatch):
+        """Whatever closes here does so because it should, not because its time is up."""
+        monkeypatch.setattr(module, "LINGER", 1000)
+
     async def test_what_is_unsent_is_sent_before_our_end(self, pair):
         wire, theirs = pair
         Ear(wire)

@@ -78,7 +78,10 @@ class FakeUpstream:
 
     def quit(self) -> None:
         self.has_quit = True
-        self.wire.abort()
+        if self._opener.linger:
+            asyncio.get_running_loop().call_later(self._opener.linger, self.wire.abort)
+        else:
+            self.wire.abort()
 
     async def _work(self, what: str, failure: Exception | None) -> None:
         if what in self.hangs:
@@ -99,6 +102,8 @@ class FakeOpener:
         self.facts: ServerFacts | None = ServerFacts(b"8.0.99", 0xFFFFFFFF, 45)
         self.greeted_thread_id = 0
         self.latency = 0.01
+        self.linger = 0.0
+        """Seconds from COM_QUIT to the end of the connection."""
         self.moods: list[str] = []
         self.opened: list[FakeUpstream] = []
         self.open_now: set[FakeUpstream] = set()

@@ -117,6 +117,15 @@ class TestCheckOut:
         assert await world.get() is first
 
     @in_virtual_time
+    async def test_the_one_that_gives_way_is_gone_before_the_new_one_is_opened(self):
+        world = World(maximum=1)
+        world.opener.linger = 0.5
+        (first,) = await world.idle()
+        second = await world.get(key=OTHER_KEY)
+        assert first.wire.closed.done() and second is not first
+        assert world.opener.most_open == 1
+
+    @in_virtual_time
     async def test_an_upstream_that_was_closed_while_idle_is_replaced_unnoticed(self):
         world = World()
         (first,) = await world.idle()
@@ -230,9 +239,9 @@ class TestQueue:
         first = await world.get()
         waiting = world.want()
         await asyncio.sleep(0.1)
+        late = world.want()  # its turn in the loop comes before that of the one who will be woken now
         world.pool.check_in_unused(first)
         assert world.pool.try_check_out(KEY, PLAIN) is None
-        late = world.want()
         assert await waiting is first
         await asyncio.sleep(0.1)
         assert not late.done()

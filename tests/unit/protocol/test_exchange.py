@@ -199,6 +199,19 @@ def test_a_command_is_refused_until_the_last_exchange_has_ended():
         exchange.begin(Command.PING)
 
 
+@pytest.mark.parametrize("deprecate_eof", [False, True])
+@pytest.mark.parametrize("said", [(PREPARED[:5] + b"\x02\x00\x02\x00" + bytes(3), ROW), (PREPARED[:5] + b"\x01" + bytes(6),)])
+def test_a_response_that_an_error_cut_short_leaves_no_trace_in_the_next(said, deprecate_eof):
+    exchange = Exchange(deprecate_eof)
+    exchange.begin(Command.STMT_PREPARE)
+    exchange.feed(packets(*said, ERR))
+    assert exchange.done
+    exchange.begin(Command.QUERY)
+    rows = packets(COUNT, ROW, ROW, END) if deprecate_eof else packets(COUNT, ROW, EOF, ROW, EOF)
+    assert exchange.feed(rows) == rows
+    assert exchange.done
+
+
 @pytest.mark.parametrize("place", [place for place in REACHED if place != "upload"])
 def test_an_upload_ends_only_where_one_was_asked_for(place):
     with pytest.raises(ProtocolError, match="the end of an upload while"):
