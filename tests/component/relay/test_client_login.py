@@ -336,6 +336,17 @@ class TestChangeUser:
             assert parse_error(answer)[0] == 1159
             assert await (await proxy.log_in()).query("DO 0") == OK
 
+    async def test_it_may_come_in_any_pieces(self):
+        async with proxy_to(Mysqld()) as proxy:
+            client = await proxy.log_in()
+            for byte in packet(bytes((Command.CHANGE_USER,)) + self.CHANGE):
+                client.writer.write(bytes((byte,)))
+                await client.writer.drain()
+                await asyncio.sleep(0)
+            assert (await client.read_packet())[1][:1] == b"\xfe"
+            client.send(b"x" * 20, 2)
+            assert await client.read_packet() == (3, OK)
+
     async def test_what_comes_early_is_kept_for_afterwards(self):
         async with proxy_to(Mysqld()) as proxy:
             client = await proxy.log_in()

@@ -8,7 +8,7 @@ from tests.fakes.client import Client
 from tests.fakes.mysqld import EOF, IN_TRANSACTION, OK, ROWS, Mysqld, Session, error
 from tests.fakes.proxy import Proxy, proxy_to, until
 from tests.splits import packet, packets
-from tests.wire_packets import Command, parse_error
+from tests.wire_packets import PLAIN, Command, Flag, parse_error
 
 QUERY = bytes((Command.QUERY,))
 
@@ -249,6 +249,39 @@ class TestBackPressure:
             assert sum(len(command) == 60_001 for command in mysqld.sessions[0].commands) == 1000
 
 
+    async def test_commands_that_are_not_answered_stop_the_client_too(self):
+        gate = asyncio.Event()
+
+        async def later(session: Session, payload: bytes) -> None:
+            await gate.wait()
+
+        mysqld = Mysqld()
+        mysqld.handlers[bytes((Command.STMT_SEND_LONG_DATA,))] = later
+        async with proxy_to(mysqld) as proxy:
+            client = await proxy.log_in()
+            await client.query("DO 0")
+            sent, piece = 0, packet(bytes((Command.STMT_SEND_LONG_DATA,)) + bytes(60_000))
+
+            async def pour() -> None:
+                nonlocal sent
+                for _ in range(1000):
+                    client.writer.write(piece)
+                    await client.writer.drain()
+                    sent += 1
+
+            pouring = asyncio.create_task(pour())
+            before = -1
+            while before != sent:
+                before = sent
+                await asyncio.sleep(0.1)
+            assert sent < 1000 and sent * len(piece) < self.MOST
+            assert proxy.clients[0]._upstream.wire.backlog < 512 * 1024
+            gate.set()
+            await pouring
+            assert await client.query("DO 1") == OK
+            assert sum(len(command) == 60_001 for command in mysqld.sessions[0].commands) == 1000
+
+
 class TestUploads:
     async def upload(self, session: Session, _: bytes) -> None:
         session.send(packet(b"\xfbfile", 1))
@@ -288,6 +321,45 @@ async def test_a_command_that_streams_the_binary_log_is_refused_and_the_connecti
         assert (sequence, parse_error(answer)[:2]) == (1, (1047, "08S01"))
         assert await client.query("DO 0") == OK
         assert not any(payload[0] == command for payload in mysqld.sessions[0].commands)
+
+
+@pytest.mark.parametrize("payload", [b"\x19", b"\x19\x01\x00\x00", b"\x18\x01\x00\x00\x00\x00"])
+async def test_a_command_without_an_answer_that_is_cut_off_would_be_answered_and_is_therefore_refused(payload):
+    mysqld = Mysqld()
+    async with proxy_to(mysqld) as proxy:
+        client = await proxy.log_in()
+        await client.query("DO 0")
+        client.send(payload, 6)
+        sequence, answer = await client.read_packet()
+        assert (sequence, parse_error(answer)[0]) == (7, 1047)
+        assert await client.at_end()
+        assert payload not in mysqld.sessions[0].commands
+
+
+@pytest.mark.parametrize(("flags", "shown"), [(PLAIN | Flag.SESSION_TRACK, True), (PLAIN, False)])
+async def test_a_client_that_sets_the_trackers_itself_is_shown_all_they_report_if_it_can_read_them(flags, shown):
+    tracked, plain = b"\x00\x00\x00\x03\x40\x00\x00\x00\x0b\x05\x09\x08T_______", b"\x00\x00\x00\x03\x00\x00\x00"
+    mysqld = Mysqld()
+    mysqld.query("BEGIN", tracked)
+    async with proxy_to(mysqld) as proxy:
+        client = await proxy.log_in(flags=flags)
+        assert await client.query("BEGIN") == plain
+        await client.query("SET session_track_transaction_info = 'STATE'")
+        assert await client.query("BEGIN") == (tracked if shown else plain)
+        await client.command(Command.RESET_CONNECTION)
+        assert await client.query("BEGIN") == plain
+
+
+async def test_an_upstream_that_leaves_traces_which_no_reset_clears_is_not_given_to_anybody_else():
+    mysqld = Mysqld()
+    async with proxy_to(mysqld) as proxy:
+        client = await proxy.log_in()
+        await client.query("SET profiling = 1")
+        client.send(b"\x01")
+        assert await client.at_end()
+        await until(lambda: mysqld.sessions[0].has_quit)
+        assert await (await proxy.log_in()).query("DO 0") == OK
+        assert len(mysqld.sessions) == 2
 
 
 async def test_a_refusal_continues_the_sequence_of_the_command():
