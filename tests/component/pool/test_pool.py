@@ -326,6 +326,62 @@ class TestQueue:
         assert started.age(world.clock.now()) < 0.5
 
 
+class TestPromises:
+    """A client is greeted with the id of the connection that it will have, so that its KILL hits itself and nobody else."""
+
+    @in_virtual_time
+    async def test_clients_are_promised_different_upstreams_and_none_where_there_is_no_other(self):
+        world = World(maximum=3)
+        await world.idle(2)
+        assert [world.pool.promise() for _ in range(4)] == [2, 1, 0, 0]
+
+    @in_virtual_time
+    async def test_a_promise_is_kept_whatever_was_used_last(self):
+        world = World(maximum=3)
+        first, second = await world.idle(2)
+        assert world.pool.promise() == second.thread_id
+        assert world.pool.promise() == first.thread_id
+        assert world.pool.try_check_out(KEY, PLAIN, first.thread_id) is first
+        world.pool.redeem(first.thread_id)
+        assert await world.pool.check_out(KEY, PLAIN, 5.0, second.thread_id) is second
+
+    @in_virtual_time
+    async def test_others_take_one_that_was_promised_only_if_there_is_no_other(self):
+        world = World(maximum=3)
+        first, second = await world.idle(2)
+        assert world.pool.promise() == second.thread_id
+        assert world.pool.try_check_out(KEY, PLAIN) is first
+        assert await world.get() is second
+
+    @in_virtual_time
+    async def test_a_promise_that_was_redeemed_can_be_given_again(self):
+        world = World()
+        (first,) = await world.idle()
+        assert world.pool.promise() == first.thread_id
+        world.pool.redeem(first.thread_id)
+        assert world.pool.promise() == first.thread_id
+
+    @in_virtual_time
+    async def test_one_of_the_kind_that_came_last_is_promised_first_and_one_that_is_being_reset_too(self):
+        world = World(maximum=3)
+        other = await world.get(key=OTHER_KEY)
+        last = await world.get()
+        world.pool.check_in_unused(last)
+        world.pool.check_in_unused(other)
+        assert world.pool.promise() == last.thread_id
+        world.pool.redeem(last.thread_id)
+        await world.get(key=OTHER_KEY)
+        assert await world.get() is last
+        world.pool.check_in(last, PLAIN)
+        assert world.pool.promise() == last.thread_id
+
+    @in_virtual_time
+    async def test_where_nothing_is_open_yet_it_is_the_connection_that_waits_for_its_login(self):
+        world = World()
+        world.opener.greeted_thread_id = 77
+        assert [world.pool.promise(), world.pool.promise()] == [77, 0]
+
+
 class TestCheckIn:
     @in_virtual_time
     async def test_an_upstream_whose_reset_fails_is_discarded(self):

@@ -36,6 +36,28 @@ async def test_the_greeting_is_the_servers_own_with_a_nonce_of_ours():
         assert greeting.flags & Flag.LONG_PASSWORD
 
 
+async def test_clients_get_the_connections_that_they_were_greeted_with():
+    mysqld = Mysqld()
+
+    async def say_id(session: Session, _: bytes) -> None:
+        session.send(packet(b"\x00" + bytes((session.number,)) + OK[2:], 1))
+
+    mysqld.handlers[b"\x03WHO"] = say_id
+    async with proxy_to(mysqld, pool_size=3, pool_max=3) as proxy:
+        clients = [await proxy.log_in() for _ in range(3)]
+        for client in clients:
+            await client.query("DO 0")
+        for client in clients:
+            client.send(b"\x01")
+            await client.close()
+        await until(lambda: proxy.pool.state.describe().endswith(" idle"))
+        clients = [await proxy.log_in() for _ in range(3)]
+        greeted = [parse_greeting(client.greeting).connection_id for client in clients]
+        assert sorted(greeted) == [1, 2, 3]
+        found = [(await client.query("WHO"))[1] for client in reversed(clients)]
+        assert found[::-1] == greeted
+
+
 class TestWithoutALocalPassword:
     @pytest.mark.parametrize("proof", [b"", b"x" * 20])
     async def test_any_password_will_do(self, proof):
