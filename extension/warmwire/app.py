@@ -236,7 +236,8 @@ async def _serve(config: Config, sockets: list[socket.socket]) -> None:
     async with Proxy(config, sockets) as proxy:
         if config.eager == "on":
             proxy.spawn(proxy.pool.open_ahead(config.checkout_timeout))
-        logger.info("listening on 127.0.0.1:%d and %s for the database %s", config.port, config.socket, config.database)
+        local = " and ".join(filter(None, (f"127.0.0.1:{config.port}", config.socket)))
+        logger.info("listening on %s for the database %s", local, config.database)
         await stop.wait()
         logger.info("stopping")
 
@@ -264,7 +265,8 @@ async def _check(config: Config) -> int:
         print(f"database  {config.database}: error {failed.errno} ({failed.sqlstate}): {failed}")  # noqa: T201
         return 1
     seconds = started.age(clock.now())
-    print(f"database  {config.database}, version {upstream.facts.version.decode('ascii', 'replace')}")  # noqa: T201
+    version = upstream.facts.version.removeprefix(b"5.5.5-")  # MariaDB puts it before its own, for old replicas
+    print(f"database  {config.database}, version {version.decode('ascii', 'replace')}")  # noqa: T201
     print(f"login     as {config.db_user!r} in {seconds * 1000:.0f} ms, connection {upstream.thread_id}")  # noqa: T201
     print(f"tls       {config.db_tls if upstream.wire.is_secure else 'off'}")  # noqa: T201
     upstream.quit()

@@ -6,7 +6,7 @@ words. Nothing here exits: what a bad configuration means is decided by the call
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from warmwire.errors import ConfigError
@@ -176,40 +176,45 @@ class Config:
         """
         environ = os.environ if environ is None else environ
         fields = {field.metadata["name"]: field for field in dataclasses.fields(cls)}
-        problems, values = [], _defaults_from(environ)
+        problems: dict[str, str] = {}  # by the setting that has them
+        values = _defaults_from(environ)
         url = environ.get(PREFIX + "DB_URL", "")
         if url:
             try:
                 values.update(_parts_of(url))
             except ValueError as problem:
-                problems.append(f"{PREFIX}DB_URL {problem}")
+                problems[PREFIX + "DB_URL"] = f"{PREFIX}DB_URL {problem}"
         for name, text in sorted(environ.items()):
             if not name.startswith(PREFIX) or name.startswith(NOT_SETTINGS):
                 continue
             field = fields.get(name)
             if field is None:
-                problems.append(f"{name}: no such setting")
+                problems[name] = f"{name}: no such setting{_meant(name, fields)}"
                 continue
             try:
                 values[field.name] = field.metadata["parse"](text)
             except ValueError as problem:
                 shown = f"={text!r}" if field.repr else ""
-                problems.append(f"{name}{shown} {problem}")
-        if not problems:
-            config = cls(**values)
-            problems = config._contradictions()
+                problems[name] = f"{name}{shown} {problem}"
+        config = cls(**values)
+        for names, contradiction in config._contradictions():
+            if problems.keys().isdisjoint(names):  # what a bad value should have been is not known
+                problems[names[0]] = contradiction
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError(list(problems.values()))
         return config
 
-    def _contradictions(self) -> list[str]:
-        problems = []
+    def _contradictions(self) -> list[tuple[tuple[str, ...], str]]:
+        """What is missing or does not go together: the settings that it depends on, and the problem."""
+        host, user, url = PREFIX + "DB_HOST", PREFIX + "DB_USER", PREFIX + "DB_URL"
+        size, most = PREFIX + "POOL_SIZE", PREFIX + "POOL_MAX"
+        problems: list[tuple[tuple[str, ...], str]] = []
         if not self.db_host:
-            problems.append(f"{PREFIX}DB_HOST is missing: set it, or {PREFIX}DB_URL, to the database's host")
+            problems.append(((host, url), f"{host} is missing: set it, or {url}, to the database's host"))
         if not self.db_user:
-            problems.append(f"{PREFIX}DB_USER is missing: set it, or {PREFIX}DB_URL, to the database account")
+            problems.append(((user, url), f"{user} is missing: set it, or {url}, to the database account"))
         if self.pool_size > self.pool_max:
-            problems.append(f"{PREFIX}POOL_SIZE={self.pool_size} must not be above {PREFIX}POOL_MAX={self.pool_max}")
+            problems.append(((size, most), f"{size}={self.pool_size} must not be above {most}={self.pool_max}"))
         return problems
 
     @property
@@ -264,6 +269,13 @@ class LambdaEnvironment:
     def is_managed_instance(self) -> bool:
         """Whether invocations run concurrently and neither INVOKE events nor freezes exist."""
         return self.initialization_type == "lambda-managed-instances"
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """What to say of the setting that was probably meant, if any is like it."""
+    from difflib import get_close_matches  # only where something is wrong already
+
+    return "".join(f"; is {setting} meant?" for setting in get_close_matches(name, known, n=1, cutoff=0.85))
 
 
 _LAMBDA_LEVELS = {"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "ERROR": "error", "FATAL": "error"}

@@ -161,15 +161,37 @@ def test_a_bad_password_is_named_but_not_shown(name, secret, problem):
 def test_every_problem_is_reported_at_once_in_the_order_of_the_names():
     environ = {"WARMWIRE_PORT": "0", "WARMWIRE_CHEKOUT_TIMEOUT": "1", "WARMWIRE_DB_TLS": "no", "PATH": "/bin"}
     assert problems_of(environ) == [
-        "WARMWIRE_CHEKOUT_TIMEOUT: no such setting",
+        "WARMWIRE_CHEKOUT_TIMEOUT: no such setting; is WARMWIRE_CHECKOUT_TIMEOUT meant?",
         "WARMWIRE_DB_TLS='no' must be verify-full, verify-ca, required or disabled",
         "WARMWIRE_PORT='0' must be a whole number from 1 to 65535",
+        "WARMWIRE_DB_HOST is missing: set it, or WARMWIRE_DB_URL, to the database's host",
+        "WARMWIRE_DB_USER is missing: set it, or WARMWIRE_DB_URL, to the database account",
     ]
 
 
-@pytest.mark.parametrize("name", ["WARMWIRE_", "WARMWIRE_port", "WARMWIRE_DB", "WARMWIRE_POOLSIZE"])
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {**MINIMAL, "WARMWIRE_POOL_SIZE": "9", "WARMWIRE_POOL_MAX": "many"},
+        {"WARMWIRE_DB_USER": "app", "WARMWIRE_DB_HOST": "a\0b"},
+        {"WARMWIRE_DB_URL": "db.example"},
+    ],
+)
+def test_a_bad_value_does_not_make_a_second_problem(environ):
+    assert len(problems_of(environ)) == 1
+
+
+@pytest.mark.parametrize("name", ["WARMWIRE_", "WARMWIRE_port", "WARMWIRE_DATABASE"])
 def test_an_unknown_name_is_a_problem(name):
     assert problems_of({**MINIMAL, name: "1"}) == [f"{name}: no such setting"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("DB_HSOT", "DB_HOST"), ("POOLSIZE", "POOL_SIZE"), ("HOST", "DB_HOST"), ("DB_PASWORD", "DB_PASSWORD")]
+)
+def test_an_unknown_name_that_is_nearly_a_known_one_is_put_right(name, meant):
+    problems = problems_of({**MINIMAL, "WARMWIRE_" + name: "1"})
+    assert problems == [f"WARMWIRE_{name}: no such setting; is WARMWIRE_{meant} meant?"]
 
 
 def test_what_is_missing_is_said_with_what_to_do():
