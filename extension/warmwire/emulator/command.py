@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from warmwire.config import Config
 from warmwire.emulator.environment import Environment
 from warmwire.emulator.layers import unpacked
 from warmwire.emulator.results import Invocation, LogLine, ShutdownReport
@@ -24,11 +25,15 @@ PASSED_ON = (
     "AWS_ENDPOINT_URL",
     "AWS_CA_BUNDLE",
 )
-"""Variables that the function gets from this process: its role, so to speak. All others take ``--env``."""
+"""Variables that the function gets from this process: its role, so to speak. It gets Warmwire's settings as well, which
+``warmwire check`` and ``serve`` read from the same place. All others take ``--env``."""
 DESCRIPTION = """\
 A local Lambda: runs a function and the extensions of a layer through Init, the invocations, freeze and thaw between
-them, and Shutdown. Log lines go to stderr, the table and the figures to stdout. The exit code is 0 if every invocation
-succeeded, 1 if not, 2 if nothing could be started."""
+them, and Shutdown. Of this shell's variables they get Warmwire's settings and the AWS credentials only; all others take
+--env. Log lines go to stderr, the table and the figures to stdout: "response" is the time to the caller's answer, "held"
+how long the extensions kept the environment awake after it. The exit code is 0 if every invocation succeeded, 1 if not,
+2 if nothing could be started."""
+SETTINGS = frozenset(field.metadata["name"] for field in dataclasses.fields(Config))
 COLUMNS = ("request", "status", "init ms", "response ms", "held ms", "billed ms", "frozen s", "response")
 ROW = "{:<9} {:<8} {:>8} {:>11} {:>8} {:>9} {:>8}  {}"
 LONGEST_RESPONSE = 60
@@ -52,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--timeout", type=seconds, default=3.0, metavar="SECONDS", help="the function's timeout (3)")
     add("--memory", type=positive, default=128, metavar="MB", help="the memory size that the function is told (128)")
     add("--name", default="function", help="the function's name (function)")
-    add("--env", action="append", default=[], type=variable, metavar="K=V", help="a variable; may be repeated")
+    add("--env", action="append", default=[], type=variable, metavar="K=V", help="a variable for all of them; may be repeated")
     add("--no-telemetry", action="store_true", help="refuse telemetry with 202, as AWS's own emulator does")
     add("--json", action="store_true", help="print one JSON document instead of the table")
 
@@ -100,9 +105,12 @@ def run_in(environment: Environment, event: Any, arguments: argparse.Namespace) 
 
 
 def row(invocation: Invocation) -> str:
-    """One invocation as a row of the table."""
+    """One invocation as a row of the table: with the error's own words, if it failed."""
     response = invocation.response.payload.decode(errors="replace")
-    if len(response) > LONGEST_RESPONSE:
+    if not invocation.succeeded:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # whatever a runtime may have answered
+            response = " ".join(str(invocation.json()["errorMessage"]).split())
+    elif len(response) > LONGEST_RESPONSE:
         response = response[: LONGEST_RESPONSE - 1] + "…"
     init = "" if invocation.init is None else f"{invocation.init.duration_ms:.0f}"
     return ROW.format(
@@ -147,8 +155,9 @@ def invocation_document(invocation: Invocation) -> dict[str, Any]:
 
 
 def print_log(line: LogLine) -> None:
-    """Show a log line as it comes."""
-    print(f"[{line.source}] {line.text}", file=sys.stderr, flush=True)
+    """Show a log line as it comes. The Python runtime puts carriage returns between the lines of a traceback."""
+    text = line.text.rstrip("\r").replace("\r", "\n  ")
+    print(f"[{line.source}] {text}", file=sys.stderr, flush=True)
 
 
 def function_from(arguments: argparse.Namespace) -> Function:
@@ -165,7 +174,7 @@ def function_from(arguments: argparse.Namespace) -> Function:
         if not (directory / "bootstrap").is_file():
             raise ValueError(f"{arguments.function} has no bootstrap: name one, or a --handler")
         bootstrap = ("./bootstrap",)
-    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    passed_on = {name: text for name, text in os.environ.items() if name in PASSED_ON or name in SETTINGS}
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return Function(
         directory=directory,
@@ -187,10 +196,15 @@ def read_event(argument: str) -> Any:
         ValueError: It is not JSON.
     """
     if argument == "-":
-        return json.load(sys.stdin)
-    if argument.lstrip()[:1] in ("{", "[", '"'):
-        return json.loads(argument)
-    return json.loads(Path(argument).read_text())
+        text = sys.stdin.read()
+    elif argument.lstrip()[:1] in ("{", "[", '"'):
+        text = argument
+    else:
+        text = Path(argument).read_text()
+    try:
+        return json.loads(text)
+    except ValueError as problem:
+        raise ValueError(f"--event {argument} is not JSON: {problem}") from None
 
 
 def positive(text: str) -> int:

@@ -25,6 +25,8 @@ def unpacked(layer: Path) -> Iterator[Path]:
     if layer.is_dir():
         yield layer.resolve()
         return
+    if layer.exists() and not zipfile.is_zipfile(layer):
+        raise zipfile.BadZipFile(f"{layer} is neither a folder nor a zip file")
     with tempfile.TemporaryDirectory(prefix="layer-") as folder:
         unpack(layer, Path(folder))
         yield Path(folder).resolve()

@@ -60,6 +60,40 @@ def test_an_invocation_that_fails_makes_the_exit_code_one(emulate):
     assert out.splitlines()[-1] == "SHUTDOWN spindown: nothing was left to end"
 
 
+def test_a_row_has_the_whole_error_and_a_traceback_has_its_lines(emulate, workshop):
+    workshop.program(
+        workshop.function / "bootstrap",
+        """
+print("[ERROR] it failed\\rTraceback:\\r  line 1\\r", flush=True)
+Runtime().next()
+os._exit(3)
+""",
+    )
+    code, out, err = emulate()
+    assert code == 1
+    assert out.splitlines()[1].endswith(" Error: Runtime exited with error: exit status 3")
+    assert "[function] [ERROR] it failed\n  Traceback:\n    line 1\n" in err
+
+
+def test_the_settings_of_this_shell_are_the_functions_too(emulate, workshop, monkeypatch):
+    monkeypatch.setenv("WARMWIRE_DB_HOST", "db.example")
+    monkeypatch.setenv("WARMWIRE_DB_USER", "of the shell")
+    monkeypatch.setenv("WARMWIRE_TEST_ANYTHING", "1")
+    monkeypatch.setenv("A", "1")
+    workshop.program(
+        workshop.function / "bootstrap",
+        """
+names = ("A", "WARMWIRE_TEST_ANYTHING", "WARMWIRE_DB_HOST", "WARMWIRE_DB_USER")
+runtime = Runtime()
+while True:
+    runtime.next()
+    runtime.respond([os.environ.get(name) for name in names])
+""",
+    )
+    _, out, _ = emulate("--env", "WARMWIRE_DB_USER=app")
+    assert out.splitlines()[1].endswith('[null, null, "db.example", "app"]')
+
+
 def test_json_has_everything(emulate):
     code, out, _ = emulate("--json", "-n", "2")
     document = json.loads(out)
@@ -93,10 +127,10 @@ def test_the_event_comes_from_a_file_or_from_stdin(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--event", "{"], "Expecting"),
+        (["--event", "{"], "--event { is not JSON: Expecting"),
         (["--event", "nowhere.json"], "nowhere.json"),
         (["--layer", "nowhere.zip"], "nowhere.zip"),
-        (["--layer", __file__], "not a zip file"),
+        (["--layer", __file__], "test_emulator_command.py is neither a folder nor a zip file"),
         (["--function", "nowhere"], "nowhere is not a folder"),
         (["--function", "tests"], "tests has no bootstrap: name one, or a --handler"),
     ],
