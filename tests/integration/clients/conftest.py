@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import Proxy, serve
-from tests.integration.clients.drivers import Endpoint, Node
+from tests.integration.clients.drivers import Endpoint, Node, Sessions
 from tests.integration.clients.remote import Process
 from tests.servers import FLAVORS, Server
 from tests.servers.server import APP_PASSWORD
@@ -15,7 +15,7 @@ from tests.servers.server import APP_PASSWORD
 @pytest.fixture(scope="package", params=FLAVORS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that takes packets of more than 16 MiB."""
-    with Server.start(request.param, ["--max-allowed-packet=64M", "--lock-wait-timeout=20"]) as started:
+    with Server.start(request.param, ["--max-allowed-packet=64M", "--lock-wait-timeout=5"]) as started:
         yield started
 
 
@@ -59,3 +59,11 @@ def through_one_upstream(server: Server, tmp_path_factory: pytest.TempPathFactor
     started = serve(server, tmp_path_factory.mktemp("one"), WARMWIRE_POOL_SIZE=1, WARMWIRE_POOL_MAX=1)
     yield Endpoint(started.port, "app", APP_PASSWORD, "app")
     started.stop()
+
+
+@pytest.fixture
+def connect() -> Iterator[Sessions]:
+    """Opens sessions that are closed at the end of the test."""
+    sessions = Sessions()
+    yield sessions
+    sessions.close()

@@ -431,3 +431,26 @@ DRIVERS: dict[str, Driver] = {
     "mysql2": Mysql2(prepared=False),
     "mysql2 prepared": Mysql2(prepared=True),
 }
+
+
+class Sessions:
+    """Opens sessions and closes what a failing test leaves open, with whatever locks it has."""
+
+    def __init__(self) -> None:
+        self.open: list[Session] = []
+
+    def __call__(self, driver: Driver, endpoint: Endpoint) -> Session:
+        self.open.append(driver.connect(endpoint))
+        return self.open[-1]
+
+    def leave(self, session: Session) -> None:
+        """Close one of them now."""
+        self.open.remove(session)
+        session.close()
+
+    def close(self) -> None:
+        """Close those that are left."""
+        with contextlib.ExitStack() as stack:  # so that one that fails does not spare the others
+            for session in self.open:
+                stack.callback(session.close)
+            self.open = []

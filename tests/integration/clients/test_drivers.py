@@ -1,12 +1,11 @@
 """Every driver of the matrix does through Warmwire what it does directly: same values, same errors, same transactions."""
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.clients.drivers import DRIVERS, Driver, Endpoint, Failure, Session
+from tests.integration.clients.drivers import DRIVERS, Driver, Endpoint, Failure, Session, Sessions
 from tests.servers import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(60)]
@@ -39,34 +38,6 @@ def driver(request: pytest.FixtureRequest) -> Driver:
     return DRIVERS[request.param]
 
 
-class Sessions:
-    """Opens sessions and closes what a failing test leaves open, with whatever locks it has."""
-
-    def __init__(self) -> None:
-        self.open: list[Session] = []
-
-    def __call__(self, driver: Driver, endpoint: Endpoint) -> Session:
-        self.open.append(driver.connect(endpoint))
-        return self.open[-1]
-
-    def leave(self, session: Session) -> None:
-        self.open.remove(session)
-        session.close()
-
-    def close(self) -> None:
-        with contextlib.ExitStack() as stack:  # so that one that fails does not spare the others
-            for session in self.open:
-                stack.callback(session.close)
-            self.open = []
-
-
-@pytest.fixture
-def connect() -> Iterator[Sessions]:
-    sessions = Sessions()
-    yield sessions
-    sessions.close()
-
-
 @pytest.fixture
 def table(server: Server, connect: Sessions) -> Iterator[str]:
     """The name of a table with three rows of every type."""
@@ -74,7 +45,7 @@ def table(server: Server, connect: Sessions) -> Iterator[str]:
     server.query(f"CREATE TABLE app.matrix ({COLUMNS}) CHARACTER SET utf8mb4")
     server.query(f"INSERT INTO app.matrix VALUES {ROWS}")
     yield "matrix"
-    connect.close()
+    connect.close()  # or they would still have their locks
     server.query("DROP TABLE app.matrix")
 
 
