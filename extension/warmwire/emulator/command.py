@@ -109,7 +109,8 @@ def row(invocation: Invocation) -> str:
     response = invocation.response.payload.decode(errors="replace")
     if not invocation.succeeded:
         with contextlib.suppress(ValueError, KeyError, TypeError):  # whatever a runtime may have answered
-            response = " ".join(str(invocation.json()["errorMessage"]).split())
+            error = invocation.json()
+            response = " ".join(f"{error['errorType']}: {error['errorMessage']}".split())
     elif len(response) > LONGEST_RESPONSE:
         response = response[: LONGEST_RESPONSE - 1] + "…"
     init = "" if invocation.init is None else f"{invocation.init.duration_ms:.0f}"
