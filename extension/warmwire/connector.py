@@ -73,7 +73,7 @@ class Connector:
         """Do ahead what the first login would have to wait for: load its modules, read the CA certificates."""
         pymysql_auth()
         if self._config.db_tls != "disabled":
-            with contextlib.suppress(OSError):  # told to the client that needs it
+            with contextlib.suppress(DatabaseUnreachable):  # told to the client that needs it
                 await self._tls_rules()
 
     async def greet(self, timeout: float) -> bool:
@@ -285,13 +285,19 @@ def _tls_context(config: Config) -> ssl.SSLContext:
     """The rules of verification. Takes 20 ms with a system's CA bundle, so it is made once, off the loop.
 
     Raises:
-        OSError: the CA file cannot be read.
+        DatabaseUnreachable: the CA file cannot be used.
     """
     if config.db_tls_ca:
         try:
             context = ssl.create_default_context(cafile=config.db_tls_ca)
+        except ssl.SSLError:
+            raise DatabaseUnreachable(
+                f"WARMWIRE_DB_TLS_CA={config.db_tls_ca} holds no certificate in PEM form, for the database {config.database}"
+            ) from None
         except OSError as problem:
-            raise OSError(f"WARMWIRE_DB_TLS_CA={config.db_tls_ca} cannot be used: {problem.strerror or problem}") from None
+            raise DatabaseUnreachable(
+                f"WARMWIRE_DB_TLS_CA={config.db_tls_ca} cannot be read: {_words_for(problem)}, for the database {config.database}"
+            ) from None
     else:
         context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -309,7 +315,7 @@ def _words_for(problem: OSError) -> str:
 
 
 def _certificate_advice(problem: ssl.SSLCertVerificationError, config: Config) -> str:
-    reason = problem.verify_message or str(problem)
+    reason = (problem.verify_message or str(problem)).rstrip(".")
     if "mismatch" in reason.lower() or "doesn't match" in reason:
         advice = "connect by a name that the certificate carries (WARMWIRE_DB_HOST), or set WARMWIRE_DB_TLS=verify-ca"
     elif "expired" in reason:

@@ -21,7 +21,6 @@ from warmwire.channel import PacketChannel
 from warmwire.clock import Clock
 from warmwire.config import Config
 from warmwire.errors import (
-    AccessDenied,
     ClientError,
     MalformedPacket,
     PacketTooLarge,
@@ -37,11 +36,12 @@ from warmwire.protocol.codec import write_packet, write_string
 from warmwire.protocol.constants import Capability, Command, Status, Track
 from warmwire.protocol.exchange import NO_RESPONSE
 from warmwire.protocol.framing import CommandFramer, command_of, is_whole_command, payload_length
-from warmwire.protocol.handshake import Greeting, write_error
+from warmwire.protocol.handshake import Greeting
 from warmwire.protocol.statements import HEAD_SIZE, first_word
 from warmwire.protocol.tracking import Change, Visibility, read_ok, write_ok
 from warmwire.relay.login import LOGIN_LIMIT, greeting_for, log_in, log_in_again
 from warmwire.relay.notes import Notes
+from warmwire.relay.refusal import log_refusal, refusal
 from warmwire.relay.transaction import Transaction
 from warmwire.session import Baseline, baseline_of
 from warmwire.upstream import ServerFacts, Upstream
@@ -126,15 +126,14 @@ class ClientConnection:
         self._rolled_back: TransactionRolledBack | None = None  # to be told at the next command
         self._ready = asyncio.Event()  # set whenever READY is reached
 
-    # --- login ---------------------------------------------------------------------------------------------------
-
     async def run(self) -> None:
         """Greet the client and log it in; afterwards it is served by callbacks. Never raises."""
         channel = PacketChannel(self._wire, LOGIN_LIMIT)
         try:
             facts = await self._pool.facts(self._config.checkout_timeout)
         except ClientError as problem:
-            self._wire.write(write_packet(write_error(problem.errno, problem.sqlstate, _text(problem), greeted=False), 0))
+            log_refusal(problem)
+            self._wire.write(write_packet(refusal(problem, greeted=False), 0))
             self._close()
             return
         except BaseException:
@@ -145,14 +144,14 @@ class ClientConnection:
         try:
             await self._log_in(channel, facts)
         except ClientError as problem:
-            logger.info("a client was refused: %s", problem)
-            channel.write(write_error(problem.errno, problem.sqlstate, _text(problem)))
+            log_refusal(problem)
+            channel.write(refusal(problem))
             self._close()
         except OSError as problem:
             logger.debug("a client left during its login: %s", problem)
             self._close()
         except ProtocolError as problem:
-            channel.write(write_error(MalformedPacket.errno, MalformedPacket.sqlstate, _text(problem)))
+            channel.write(refusal(MalformedPacket(str(problem))))
             self._close()
         except BaseException:
             self._close()
@@ -313,14 +312,12 @@ class ClientConnection:
 
     def _refuse(self, problem: ClientError) -> None:
         """Answer a command with an error; the connection goes on."""
-        payload = write_error(problem.errno, problem.sqlstate, _text(problem))
-        self._wire.write(write_packet(payload, self._framer.sequence + 1))
+        self._wire.write(write_packet(refusal(problem), self._framer.sequence + 1))
         self._become_ready()
 
     def _fail(self, problem: ClientError) -> None:
         """Tell the client what went wrong and close."""
-        payload = write_error(problem.errno, problem.sqlstate, _text(problem))
-        self._wire.write(write_packet(payload, self._framer.sequence + 1))
+        self._wire.write(write_packet(refusal(problem), self._framer.sequence + 1))
         self._leave(str(problem))
 
     def _become_ready(self) -> None:
@@ -478,7 +475,7 @@ class ClientConnection:
         except ServerRefused as problem:
             if not upstream.facts.is_mariadb:  # MySQL closes the connection then
                 raise
-            channel.write(write_error(problem.errno, problem.sqlstate, str(problem)))
+            channel.write(refusal(problem))
             await upstream.reset_for_client(self._baseline)
         finally:
             self._framer.sequence = channel.sequence - 1 & 0xFF
@@ -533,7 +530,7 @@ class ClientConnection:
                 )
             logger.log(
                 logging.WARNING if transaction.has_written else logging.DEBUG,
-                "rolled back the transaction that invocation %s left open: %d statements, %.1f s old, %s",
+                "rolled back the transaction that invocation %s left open: statements %d, age %.1f s, %s",
                 request_id,
                 transaction.statements,
                 age,
@@ -544,8 +541,6 @@ class ClientConnection:
         self._transaction.is_tracked = transaction.is_tracked
         if self.phase is not Phase.CLOSED:
             self._link(upstream)
-
-    # --- the end -------------------------------------------------------------------------------------------------
 
     def shut_down(self) -> None:
         """Close the connection; its upstream stays with the pool if it is between exchanges."""
@@ -601,8 +596,3 @@ class ClientConnection:
             self._inbox = b""
             self._wire.close()
             self._wire.closed.add_done_callback(lambda _: self._on_closed(self))
-
-
-def _text(problem: Exception) -> str:
-    """An error's text as clients see it: it says who speaks, unless the server does."""
-    return str(problem) if isinstance(problem, (ServerRefused, AccessDenied)) else f"Warmwire: {problem}"

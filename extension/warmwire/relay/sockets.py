@@ -19,8 +19,8 @@ def bind(port: int, path: str) -> tuple[list[socket.socket], list[str]]:
         The sockets that could be bound, non-blocking, and a sentence for each that could not.
     """
     sockets, problems = [], []
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after a reset of the environment, TIME_WAIT is left
         tcp.bind(("127.0.0.1", port))
         tcp.listen(BACKLOG)
