@@ -296,7 +296,8 @@ def _tls_context(config: Config) -> ssl.SSLContext:
             ) from None
         except OSError as problem:
             raise DatabaseUnreachable(
-                f"WARMWIRE_DB_TLS_CA={config.db_tls_ca} cannot be read: {_words_for(problem)}, for the database {config.database}"
+                f"WARMWIRE_DB_TLS_CA={config.db_tls_ca} cannot be read: {_words_for(problem)}"
+                f"; the database is {config.database}"
             ) from None
     else:
         context = ssl.create_default_context()
