@@ -79,7 +79,7 @@ COLLATIONS = (45, *KNOWN_EVERYWHERE, 255, 249, 0)
 """utf8mb4_general_ci, utf8mb4_0900_ai_ci (not in MariaDB), utf8mb3, latin1, binary, utf8mb4_unicode_ci, two unknown ones."""
 
 UNKNOWN_COMMANDS = (
-    Command.SLEEP, Command.CREATE_DB, 0x06, 0x0B, Command.TIME, 0x10, 0x14, 0x1D, 0x21, 0x7F, 0xC0, 0xFF,
+    Command.SLEEP, Command.CREATE_DB, 0x06, 0x0B, Command.TIME, 0x10, 0x14, 0x1D, 0x30, 0x7F, 0xC0, 0xFF,
 )  # fmt: skip
 
 
@@ -304,7 +304,10 @@ class Author:
         # After a login with a collation it does not know, MariaDB resets to that of any client that its thread had before.
         if self.random.random() < 0.5 and (self.dialect == "mysql" or self.collation in KNOWN_EVERYWHERE):
             return [Step(Command.RESET_CONNECTION)]
-        return [Step(Command.CHANGE_USER, login=replace(self.login(), attributes={}))]
+        login = replace(self.login(), attributes={})
+        if self.random.random() < 0.1:
+            login = replace(login, database="nosuch")
+        return [Step(Command.CHANGE_USER, login=login)]
 
     def unknown(self) -> list[Step]:
         return [Step(self.random.choice(UNKNOWN_COMMANDS), self.random.choice((b"", b"abc")))]

@@ -6,6 +6,7 @@
  greeting              connection id and nonce are each connection's own; flags: Warmwire offers a subset, and
                        LONG_PASSWORD; plugin: always caching_sha2_password, whose fast path needs no round trip
  login, CHANGE_USER    everything but the final OK packet, and its sequence id: the plugin differs
+ refused CHANGE_USER   whatever follows: MySQL closes the connection, MariaDB leaves it half changed
  PREPARE-OK            the statement's id: the server counts on over the life of a connection (MySQL) or of
                        itself (MariaDB); ids inside error texts alike
  COM_STATISTICS        its numbers

@@ -55,13 +55,16 @@ class Player:
         return self.recording
 
     def _steps(self) -> bool:
-        """All steps; False if the server ended the connection."""
+        """All steps; False if the connection is of no further use before that."""
         steps = iter(self.conversation.steps)
         for step in steps:
             together = [step, next(steps)] if step.with_next else [step]
             try:
                 if step.login:
-                    self._record(step, self._change_user(step))
+                    packets = self._change_user(step)
+                    self._record(step, packets)
+                    if packets[-1].role is Role.ERROR:
+                        return False
                     continue
                 frames = b"".join(frame(self._payload(each)) for each in together)
                 self.wire.send_raw(frames, chunks=step.chunks)

@@ -70,7 +70,7 @@ def test_parameters_arrive(driver: Driver, connect: Sessions, through: Endpoint,
 
 def test_the_same_statement_again_and_again(driver: Driver, connect: Sessions, through: Endpoint):
     session = connect(driver, through)
-    assert [session.query("SELECT %s", [number])[0] for number in range(50)] == [(number,) for number in range(50)]
+    assert [session.query("SELECT %s", [number])[0] for number in range(20)] == [(number,) for number in range(20)]
 
 
 def test_transactions(driver: Driver, connect: Sessions, through_both: Endpoint, direct: Endpoint, table: str):
