@@ -19,6 +19,7 @@ from warmwire.errors import ConfigError, DatabaseUnreachable, LambdaApiError
 from warmwire.lambda_api.extensions import ExtensionsApi
 from warmwire.lambda_api.lifecycle import Event, events_to_register, opens_ahead, read_event, seconds_to_hold
 from warmwire.log import configure
+from warmwire.loop import new_loop
 from warmwire.relay.sockets import bind
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def run() -> int:
         logger.error(complaint)
     if problem is not None:
         logger.error("bad configuration: %s", problem)
-    code = asyncio.Runner().run(_run(config, problem, environment, api, sockets))
+    code = asyncio.Runner(loop_factory=new_loop).run(_run(config, problem, environment, api, sockets))
     sys.stdout.flush()
     os._exit(code)  # everything is closed; a thread that still looks up a name must not use up the time for the shutdown
 
@@ -224,7 +225,8 @@ def serve() -> int:
         logger.critical(complaint)
     if complaints:
         return 1
-    asyncio.run(_serve(config, sockets))
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_serve(config, sockets))
     return 0
 
 

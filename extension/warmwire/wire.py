@@ -13,6 +13,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from warmwire.loop import READABLE, WRITABLE, watch_on
+
 READ_SIZE = 64 * 1024
 """Bytes per read; four TLS records."""
 TLS_RECORD = 16 * 1024
@@ -52,6 +54,7 @@ class Wire:
         "_reading",
         "_secure",
         "_socket",
+        "_watch",
         "_writing",
         "closed",
     )
@@ -62,6 +65,7 @@ class Wire:
         self._socket = sock
         self._secure = sock if isinstance(sock, ssl.SSLSocket) else None
         self._fd = sock.fileno()
+        self._watch = watch_on(loop)
         self._out = bytearray()
         self._reading = False
         self._writing = False
@@ -127,13 +131,13 @@ class Wire:
         """Stop reading."""
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._fd)
+            self._watch_anew()
 
     def resume(self) -> None:
         """Go on reading."""
         if not self._reading and not self.closed.done():
             self._reading = True
-            self._loop.add_reader(self._fd, self._readable)
+            self._watch_anew()
             if self._secure is not None and self._secure.pending():
                 self._loop.call_soon(self._readable)  # decrypted already, so the descriptor will not say so
 
@@ -226,7 +230,7 @@ class Wire:
         del self._out[:sent]
         if not self._out:
             self._writing = False
-            self._loop.remove_writer(self._fd)
+            self._watch_anew()
             if self._broken:
                 self.resume()
             if self._closing:
@@ -237,7 +241,7 @@ class Wire:
     def _want_write(self) -> None:
         if not self._writing:
             self._writing = True
-            self._loop.add_writer(self._fd, self._writable)
+            self._watch_anew()
 
     def _end_our_side(self) -> None:
         try:
@@ -252,13 +256,21 @@ class Wire:
             on_lost(problem)
 
     def _release(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._fd)
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._fd)
+        if self._reading or self._writing:
+            self._reading = self._writing = False
+            self._watch_anew()
         self._out.clear()
+
+    def _watch_anew(self) -> None:
+        events = (READABLE if self._reading else 0) | (WRITABLE if self._writing else 0)
+        self._watch(self._fd, events, self._happened)
+
+    def _happened(self, events: int) -> None:
+        """An error or hang-up counts as both: reading or writing then tells what it is."""
+        if events & ~READABLE and self._writing:
+            self._writable()
+        if events & ~WRITABLE and self._reading:
+            self._readable()
 
 
 def _ignore(_: object) -> None:
