@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import Proxy, serve
-from tests.integration.clients.drivers import Endpoint, Node, Sessions
+from tests.integration.clients.endpoint import Endpoint, Sessions
+from tests.integration.clients.mysql2 import Node
 from tests.integration.clients.remote import Process
 from tests.servers import FLAVORS, Server
 from tests.servers.server import APP_PASSWORD

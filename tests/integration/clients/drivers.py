@@ -4,68 +4,16 @@ A driver is imported when it first connects; one that is not installed fails its
 """
 
 import asyncio
-import base64
 import contextlib
 import importlib
-import json
-import pathlib
-import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
+from tests.integration.clients.endpoint import Driver, Endpoint, Failure, Row, Session
+from tests.integration.clients.mysql2 import Mysql2
 from tests.integration.clients.remote import RemoteSession
-from tests.servers.programs import program
-
-NODE = pathlib.Path(__file__).parent / "node"
-
-Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where and as whom to connect. ``socket`` is used instead of host and port where it is set."""
-
-    port: int
-    user: str
-    password: str
-    database: str | None
-    host: str = "127.0.0.1"
-    socket: str | None = None
-
-
-class Failure(Exception):
-    """What a driver raised, in terms that all of them share. ``sqlstate`` is empty where the driver hides it."""
-
-    def __init__(self, errno: int, sqlstate: str, text: str) -> None:
-        super().__init__(errno, sqlstate, text)
-        self.errno, self.sqlstate, self.text = errno, sqlstate, text
-
-
-class Session(Protocol):
-    """One connection. Placeholders in statements are ``%s``."""
-
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]: ...
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[int, int]:
-        """Rows affected and the id inserted."""
-        ...
-
-    def results(self, sql: str) -> list[list[Row]]:
-        """Every result set of a CALL."""
-        ...
-
-    def begin(self) -> None: ...
-    def commit(self) -> None: ...
-    def rollback(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class Driver(Protocol):
-    """A way to get sessions."""
-
-    def connect(self, endpoint: Endpoint) -> Session: ...
 
 
 def load(module: str, package: str) -> Any:
@@ -326,98 +274,6 @@ class AioSession:
             self.connection.close()
 
 
-class Mysql2:
-    """mysql2 of npm, in a Node process, with ``query`` (text protocol) or ``execute`` (binary)."""
-
-    def __init__(self, *, prepared: bool) -> None:
-        self.prepared = prepared
-
-    def connect(self, endpoint: Endpoint) -> "Mysql2Session":
-        return Mysql2Session(endpoint, prepared=self.prepared)
-
-
-class Node:
-    """The Node process. It is started once, when it is first needed, and keeps any number of connections."""
-
-    current: "Node | None" = None
-
-    def __init__(self) -> None:
-        node = program("node")
-        if node is None or not (NODE / "node_modules" / "mysql2").is_dir():
-            pytest.fail("node or mysql2 is not installed: see `make test`", pytrace=False)
-        self.process = subprocess.Popen(
-            [node, "bridge.js"], cwd=NODE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-        )
-
-    @classmethod
-    def ask(cls, op: str, **arguments: Any) -> Any:
-        """Have an operation of bridge.js done; start Node if it does not run yet."""
-        if cls.current is None:
-            cls.current = cls()
-        process = cls.current.process
-        assert process.stdin and process.stdout
-        process.stdin.write(json.dumps({"op": op} | arguments) + "\n")
-        process.stdin.flush()
-        answer = json.loads(process.stdout.readline())
-        if "error" in answer:
-            raise Failure(**answer["error"])
-        return answer.get("value")
-
-    @classmethod
-    def stop(cls) -> None:
-        """End it, if it runs."""
-        if cls.current is not None:
-            cls.current.process.communicate(timeout=10)
-            cls.current = None
-
-
-class Mysql2Session:
-    """A connection in the Node process."""
-
-    def __init__(self, endpoint: Endpoint, *, prepared: bool) -> None:
-        self.prepared = prepared
-        where = {"socketPath": endpoint.socket} if endpoint.socket else {"host": endpoint.host, "port": endpoint.port}
-        options = where | {"user": endpoint.user, "password": endpoint.password, "database": endpoint.database}
-        self.connection = Node.ask("connect", options=options)
-
-    def ask(self, op: str, **arguments: Any) -> Any:
-        return Node.ask(op, connection=self.connection, **arguments)
-
-    def _run(self, sql: str, parameters: Sequence[Any], **options: Any) -> dict[str, Any]:
-        values = [{"$bytes": base64.b64encode(p).decode()} if isinstance(p, bytes) else p for p in parameters]
-        prepared = self.prepared and "upload" not in options and sql not in ("BEGIN", "COMMIT", "ROLLBACK")
-        statement = sql.replace("%s", "?")
-        answer: dict[str, Any] = self.ask("query", sql=statement, parameters=values, prepared=prepared, **options)
-        return answer
-
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        return [tuple(map(unpack, row)) for row in self._run(sql, parameters)["rows"]]
-
-    def execute(self, sql: str, parameters: Sequence[Any] = (), **options: Any) -> tuple[int, int]:
-        answer = self._run(sql, parameters, **options)
-        return answer["affected"], answer["inserted"]
-
-    def results(self, sql: str) -> list[list[Row]]:
-        return [[tuple(map(unpack, row)) for row in rows] for rows in self.ask("results", sql=sql)]
-
-    def begin(self) -> None:
-        self._run("BEGIN", [])
-
-    def commit(self) -> None:
-        self._run("COMMIT", [])
-
-    def rollback(self) -> None:
-        self._run("ROLLBACK", [])
-
-    def close(self) -> None:
-        self.ask("close")
-
-
-def unpack(value: Any) -> Any:
-    """Bytes out of their JSON wrapping."""
-    return base64.b64decode(value["$bytes"]) if isinstance(value, dict) and "$bytes" in value else value
-
-
 DRIVERS: dict[str, Driver] = {
     "PyMySQL": PyMySQL(),
     "aiomysql": Aio("aiomysql"),
@@ -431,26 +287,3 @@ DRIVERS: dict[str, Driver] = {
     "mysql2": Mysql2(prepared=False),
     "mysql2 prepared": Mysql2(prepared=True),
 }
-
-
-class Sessions:
-    """Opens sessions and closes what a failing test leaves open, with whatever locks it has."""
-
-    def __init__(self) -> None:
-        self.open: list[Session] = []
-
-    def __call__(self, driver: Driver, endpoint: Endpoint) -> Session:
-        self.open.append(driver.connect(endpoint))
-        return self.open[-1]
-
-    def leave(self, session: Session) -> None:
-        """Close one of them now."""
-        self.open.remove(session)
-        session.close()
-
-    def close(self) -> None:
-        """Close those that are left."""
-        with contextlib.ExitStack() as stack:  # so that one that fails does not spare the others
-            for session in self.open:
-                stack.callback(session.close)
-            self.open = []

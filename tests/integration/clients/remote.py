@@ -12,7 +12,8 @@ import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
-    from tests.integration.clients.drivers import DbApiSession, Endpoint
+    from tests.integration.clients.drivers import DbApiSession
+    from tests.integration.clients.endpoint import Endpoint
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.clients.drivers import Endpoint
+from tests.integration.clients.endpoint import Endpoint
 from tests.servers import Server
 from tests.servers.programs import program
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.clients.drivers import DRIVERS, Endpoint, Mysql2Session, Sessions, load, socket_or_port
+from tests.integration.clients.drivers import DRIVERS, load, socket_or_port
+from tests.integration.clients.endpoint import Endpoint, Sessions
+from tests.integration.clients.mysql2 import Mysql2Session
 from tests.servers import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(60)]

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.clients.drivers import DRIVERS, Driver, Endpoint, Failure, Session, Sessions
+from tests.integration.clients.drivers import DRIVERS
+from tests.integration.clients.endpoint import Driver, Endpoint, Failure, Session, Sessions
 from tests.servers import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(60)]
