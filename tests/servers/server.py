@@ -1,5 +1,6 @@
 """What every test server can do, whether it is a process of ours, a container or somebody else's server."""
 
+import abc
 import os
 import select
 import ssl
@@ -51,7 +52,7 @@ def accounts(flavor: str) -> list[str]:
     ]
 
 
-class Server:
+class Server(abc.ABC):
     """A running server.
 
     `ca_path` is the PEM file of the authority that signed its certificate for localhost, 127.0.0.1 and ::1, `socket`
@@ -161,17 +162,17 @@ class Server:
                 self._admin.close()
             self._admin = None
 
+    @abc.abstractmethod
     def stop(self) -> None:
         """End it in order and remove its files. Done twice it does nothing."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def kill(self) -> None:
         """SIGKILL: it has no time to say anything to its clients. `restart` brings it back with its data."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def restart(self) -> None:
         """Start it again at the same port with its data; in order first, if it is running."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
