@@ -134,9 +134,32 @@ def run() -> int:
         logger.error(complaint)
     if problem is not None:
         logger.error("bad configuration: %s", problem)
-    code = asyncio.Runner(loop_factory=new_loop).run(_run(config, problem, environment, api, sockets))
+    code = asyncio.Runner(loop_factory=new_loop).run(_run_or_idle(config, problem, environment, api, sockets))
     sys.stdout.flush()
     os._exit(code)  # everything is closed; a thread that still looks up a name must not use up the time for the shutdown
+
+
+async def _run_or_idle(
+    config: Config,
+    problem: ConfigError | None,
+    environment: LambdaEnvironment,
+    api: ExtensionsApi,
+    sockets: list[socket.socket],
+) -> int:
+    """Run the extension; should that fail, refuse clients, but go on answering Lambda, so that the function lives."""
+    try:
+        return await _run(config, problem, environment, api, sockets)
+    except Exception:
+        logger.exception("the extension failed and is out of service; this is a bug")
+    for sock in sockets:
+        sock.close()
+    try:
+        while not read_event(await asyncio.to_thread(api.next_event)).is_shutdown:
+            pass
+    except (LambdaApiError, OSError, http.client.HTTPException) as broken:
+        logger.critical("Lambda's event stream broke: %s", broken)
+        return 1
+    return 0
 
 
 async def _run(

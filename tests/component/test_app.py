@@ -258,3 +258,22 @@ async def test_a_task_that_fails_is_logged_and_harms_nothing_else(caplog):
             await until(lambda: "a task failed; this is a bug" in caplog.text)
             client = await Client.connect(listening.getsockname()[1])
             await client.close()
+
+
+async def test_a_failure_of_its_own_takes_warmwire_out_of_service_but_not_the_function(monkeypatch, caplog):
+    async def fails(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(app, "_run", fails)
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    service = Lambda()
+    running = asyncio.create_task(app._run_or_idle(Config(), None, ON_DEMAND, service, [listening]))
+    service.invoke("one")
+    service.invoke("two")
+    await until(lambda: service.asked == 3)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    service.send(SHUTDOWN)
+    assert await running == 0
+    assert "this is a bug" in caplog.text and not service.exits
