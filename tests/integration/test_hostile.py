@@ -164,7 +164,7 @@ STRANGERS: dict[str, Callable[[Wire], list[bytes]]] = {
     "no login": lambda wire: [BETRAYAL],
     "no login, twice": lambda wire: [BETRAYAL * 2],
     "an empty packet": lambda wire: [frame(b""), BETRAYAL],
-    "the wrong password": lambda wire: [_packet(wire, _proof(wire, "wrong")), _proof(wire, "wrong")],
+    "the wrong password": lambda wire: [_packet(wire, _proof(wire, "wrong")), frame(_proof(wire, "wrong"), 3)],
     "the database's password": lambda wire: [_packet(wire, _proof(wire, APP_PASSWORD))],
     "no password": lambda wire: [_packet(wire, b"")],
     "no password, a NUL": lambda wire: [_packet(wire, b"\0")],
