@@ -150,11 +150,18 @@ def test_a_handler_that_raises_leaves_no_transaction_either(database, lambda_env
     assert do(environment, "error_of_use", "SELECT 1")["errno"] in (1402, 1213)
 
 
-def test_a_statement_that_runs_on_in_a_transaction_is_given_up_before_the_freeze(database, lambda_environment):
+@pytest.mark.parametrize(
+    ("before", "running"),
+    [
+        (["BEGIN", "UPDATE t SET v = 1"], "SELECT SLEEP(30)"),
+        (["SET autocommit = 0"], "UPDATE t SET v = 1 + SLEEP(30) WHERE id = 1"),  # it begins the transaction itself
+    ],
+)
+def test_a_statement_that_runs_on_in_a_transaction_is_given_up_before_the_freeze(
+    database, lambda_environment, before, running
+):
     environment = lambda_environment(database)
-    invocation = environment.invoke(
-        {"do": "keep_running", "with": [["BEGIN", "UPDATE t SET v = 1"], "SELECT SLEEP(30)"]}
-    )
+    invocation = environment.invoke({"do": "keep_running", "with": [before, running]})
     assert invocation.succeeded, text_of(environment.log)
     environment.freeze()
     until(lambda: open_transactions(database) == 0)  # the server sees within seconds that its client has gone

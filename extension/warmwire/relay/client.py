@@ -414,16 +414,14 @@ class ClientConnection:
         if len(self._inbox) <= INBOX_LIMIT:
             self._wire.resume()
 
-    # --- what is awaited -----------------------------------------------------------------------------------------
-
     async def _wait_for_upstream(self) -> None:
         """Bring an upstream for the command that is waiting in the inbox, or answer it with the reason why not."""
         self._ready.clear()
         try:
             await self._acquire()
         except ClientError as problem:
+            refused = problem
             if self.phase is not Phase.CLOSED:
-                refused = problem
                 self._swallow(lambda: self._refuse(refused))
                 self._retake()
             return
@@ -505,7 +503,7 @@ class ClientConnection:
                     self._ready.clear()
                     await self._ready.wait()
         except TimeoutError:
-            if self._transaction.is_open and self._upstream is not None:
+            if self._upstream is not None and self._may_be_in_transaction(self._upstream):
                 reason = f"invocation {request_id} ended during a statement in a transaction"
                 await self._pool.kill(self._upstream, KILL_TIMEOUT, reason)
                 self._lose_upstream(reason)
@@ -514,6 +512,11 @@ class ClientConnection:
         if self._upstream is not None and (transaction.is_open or transaction.is_unsure):
             self.phase = Phase.BUSY
             await self._do(self._roll_back(request_id, self._upstream))
+
+    def _may_be_in_transaction(self, upstream: Upstream) -> bool:
+        """Whether a statement that still runs may be in a transaction; without autocommit it may have begun one itself."""
+        told = upstream.exchange.status & (Status.IN_TRANS | Status.AUTOCOMMIT) != Status.AUTOCOMMIT
+        return told or self._transaction.is_open or self._transaction.is_unsure
 
     async def _roll_back(self, request_id: str, upstream: Upstream) -> None:
         transaction = self._transaction
@@ -579,8 +582,7 @@ class ClientConnection:
         if upstream is None:
             return
         if phase is Phase.RESPONSE:
-            is_open = self._transaction.is_unsure or bool(upstream.exchange.status & Status.IN_TRANS)
-            self._pool.abandon(upstream, in_transaction=is_open)
+            self._pool.abandon(upstream, in_transaction=self._may_be_in_transaction(upstream))
         elif phase is not Phase.READY or not upstream.exchange.done:
             self._pool.discard(upstream, f"{reason} while {phase.value}")
         elif self._notes.has_left_traces:
