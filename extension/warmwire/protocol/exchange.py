@@ -219,28 +219,16 @@ class Exchange:
                         break
                     length = data[at] | data[at + 1] << 8 | data[at + 2] << 16
                     first = data[at + 4]
-                else:
-                    if length == MAX_PAYLOAD and first < 0xFF:
-                        self._continued = True
-                        self._skip = length
-                        at += 4
-                        continue
-                    if length == 0:
-                        raise ProtocolError("an empty packet among rows")
-                    taken = self._control(data, at, length)
-                    if taken is None:
-                        self._hold(data, at, 4 + length)
-                        break
-                    if taken is not data:
-                        shown = [] if shown is None else shown
-                        shown += (data[copied:at], taken)
-                        copied = at + 4 + length
-                    at += 4 + length
+                if at + 5 > end:  # the last of them ends these bytes, or goes on in the next ones
+                    if at > end:
+                        self._skip = at - end
+                        at = end
                     continue
-                if at > end:
-                    self._skip = at - end
-                    at = end
-                continue
+                if length == MAX_PAYLOAD and first < 0xFF:
+                    self._continued = True
+                    self._skip = length
+                    at += 4
+                    continue
             if length == 0 or length == MAX_PAYLOAD:
                 raise ProtocolError(f"a packet of {length} bytes while {state.value}")
             if state is State.DEFINITIONS and self._left and first != 0xFF:
